@@ -1,0 +1,28 @@
+"""Names and encodings of the features that travel between components."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Examples as the user writes them, and (with other contents) as Transform writes them.
+IMAGE = "image"  # PNG or JPEG bytes; after Transform H·W·C raw uint8 bytes, row-major
+LABEL = "label"  # int64; after Transform always present, NO_LABEL where there was none
+
+# What Transform's analyzers found, repeated on every record so that it reaches the Trainer.
+NUM_CLASSES = "num_classes"  # int64, largest label + 1; 0 without labels
+PIXEL_MEAN = "pixel_mean"  # float32 [C], of pixel / 255
+PIXEL_VARIANCE = "pixel_variance"  # float32 [C], of pixel / 255
+
+# Examples as the Tokenizer writes them, beside LABEL.
+CODES = "codes"  # h·w raw little-endian integers of `code_dtype`, row-major
+
+NO_LABEL = -1
+
+
+def code_dtype(num_codes: int) -> np.dtype:
+    """The smallest integer type that holds the codes of a codebook of `num_codes`."""
+    if num_codes <= 2**8:
+        return np.dtype("u1")
+    if num_codes <= 2**16:
+        return np.dtype("<u2")
+    return np.dtype("<i4")

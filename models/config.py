@@ -1,0 +1,135 @@
+"""Typed settings of the networks: the `model` and `prior` sections of a configuration."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values do not change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class EncoderConfig(Section):
+    """Strided 4×4 convolutions, then residual blocks (van den Oord et al. 2017, section 4.1)."""
+
+    # Image side / code side; one strided convolution per factor of two. Default 4.
+    downsampling: Literal[2, 4, 8, 16] = 4
+    # Channels of every hidden layer. Default 128.
+    hidden_units: Positive = 128
+    # Residual 3×3 / 1×1 blocks after the strided convolutions. Default 2.
+    residual_blocks: Annotated[int, Field(ge=0)] = 2
+    # Channels inside a residual block. Default 32.
+    residual_units: Positive = 32
+
+
+class QuantizerConfig(Section):
+    """The codebook: exponential moving averages, k-means start, dead-code restart."""
+
+    # K, codes in the codebook. Default 512.
+    num_codes: Annotated[int, Field(ge=2)] = 512
+    # D, length of a code's embedding. Default 64.
+    embedding_dim: Positive = 64
+    # gamma of the moving averages (appendix A.1), per step. Default 0.99.
+    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
+    # Weight beta of the commitment loss (eq. 3). Default 0.25.
+    commitment: Annotated[float, Field(ge=0.0)] = 0.25
+    # Lloyd iterations that place the codebook on real encodings before the first step;
+    # 0 starts from a random codebook. Default 10.
+    kmeans_iterations: Annotated[int, Field(ge=0)] = 10
+    # A code whose average count per step falls below this share of an even split (positions
+    # of the batch / K) is moved onto an encoding of the current batch; 0 never restarts.
+    # Default 0.03.
+    restart_threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.03
+
+
+class DecoderConfig(Section):
+    """The encoder mirrored, with transposed convolutions; sizes are the encoder's."""
+
+    # Distribution of a pixel given the codes. `gaussian`: squared error, one variance for all.
+    likelihood: Literal["gaussian"] = "gaussian"
+
+
+class ModelConfig(Section):
+    """The VQ-VAE."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    quantizer: QuantizerConfig = QuantizerConfig()
+    decoder: DecoderConfig = DecoderConfig()
+
+
+class PriorConfig(Section):
+    """Gated PixelCNN over the codes (van den Oord et al. 2016)."""
+
+    # Gated layers, the masked first one included. Default 12.
+    layers: Annotated[int, Field(ge=1)] = 12
+    # Channels of the two stacks. Default 64.
+    hidden_units: Positive = 64
+    # Side of the kernels, an odd number of code positions. Default 3.
+    kernel_size: Annotated[int, Field(ge=3)] = 3
+    # Channels of the head in front of the softmax. Default 128.
+    head_units: Positive = 128
+    # Share of channels dropped in training. Default 0.1.
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    # Share of training images whose label is hidden, so that one network is conditional and
+    # unconditional. Default 0.2; without labels every image is unconditional.
+    unconditional_fraction: Fraction = 0.2
+
+    @field_validator("kernel_size")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("must be odd, so that a kernel has a centre")
+        return value
+
+
+class ImageShape(Section):
+    """Height, width and channels of the images that the networks see."""
+
+    # Pixels.
+    height: Positive
+    # Pixels.
+    width: Positive
+    # 1 (gray) or 3 (RGB).
+    channels: Literal[1, 3]
+
+    @property
+    def hwc(self) -> tuple[int, int, int]:
+        return self.height, self.width, self.channels
+
+    @property
+    def size(self) -> int:
+        """Dimensions of one image, the D of bits/dim."""
+        return math.prod(self.hwc)
+
+
+class NetworkConfig(Section):
+    """All that the shape of the networks depends on."""
+
+    image: ImageShape
+    model: ModelConfig = ModelConfig()
+    prior: PriorConfig = PriorConfig()
+
+    @model_validator(mode="after")
+    def _divisible(self) -> NetworkConfig:
+        factor = self.model.encoder.downsampling
+        if self.image.height % factor or self.image.width % factor:
+            raise ValueError(
+                f"images of {self.image.height}x{self.image.width} cannot be downsampled by "
+                f"{factor}: both sides must be multiples of it (data.image or "
+                "model.encoder.downsampling)"
+            )
+        return self
+
+    @property
+    def code_shape(self) -> tuple[int, int]:
+        """Rows and columns of the codes of one image."""
+        factor = self.model.encoder.downsampling
+        return self.image.height // factor, self.image.width // factor
