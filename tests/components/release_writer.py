@@ -1,0 +1,55 @@
+"""Publishes from a process of its own, so that a test can kill it at any instant.
+
+python release_writer.py loop STORE CANDIDATES PUSHES     PUSHES releases, one by one
+python release_writer.py die STORE CANDIDATES STEP        killed before its STEP-th access
+python release_writer.py die-rollback STORE VERSION STEP  to the file system, likewise
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from components import release_store
+
+_ACCESSES = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.scandir", "fcntl.flock"}
+
+
+def candidates_in(folder: str) -> dict[str, Path]:
+    return {model: Path(folder, model) for model in release_store.MODELS}
+
+
+def _die_before(step: int) -> None:
+    left = step
+
+    def count(event: str, _: tuple) -> None:
+        nonlocal left
+        if event in _ACCESSES:
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+
+
+def main() -> None:
+    action, store, what, number = sys.argv[1:]
+    if action == "loop":
+        for push in range(int(number)):
+            push_id = f"{os.getpid()}-{push}"
+            print(release_store.publish(store, candidates_in(what), {}, push_id).version)
+            sys.stdout.flush()
+        return
+    import datetime  # noqa: F401  what is imported late would count as an access
+
+    _die_before(int(number))
+    if action == "die":
+        release_store.publish(store, candidates_in(what), {}, "killed")
+    else:
+        release_store.rollback(store, int(what))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,511 @@
+"""The release store: whole releases only, whatever happens to those who write them."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from components import release_store, serving_config
+from components.release_store import MODELS, SERVED, StoreError
+
+WRITER = Path(__file__).with_name("release_writer.py")
+
+
+def make_candidate(folder: Path, seed: int = 0, size: int = 1000) -> dict[str, Path]:
+    """Files laid out like four SavedModels; the store does not look inside them."""
+    generator = random.Random(seed)
+    for model in MODELS:
+        (folder / model / "variables").mkdir(parents=True)
+        (folder / model / "saved_model.pb").write_bytes(generator.randbytes(size))
+        (folder / model / "variables/variables.index").write_bytes(generator.randbytes(64))
+        data = folder / model / "variables/variables.data-00000-of-00001"
+        data.write_bytes(generator.randbytes(size))
+    for model in SERVED:
+        (folder / model / "assets").mkdir()
+        (folder / model / release_store.VERSION_ASSET).write_text("0")
+    return {model: folder / model for model in MODELS}
+
+
+@pytest.fixture
+def candidate(tmp_path):
+    return make_candidate(tmp_path / "candidate")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "serving"
+
+
+def visible(store: Path) -> dict[str, bytes]:
+    """All that a reader or a server could see, byte for byte."""
+    return {
+        str(path.relative_to(store)): path.read_bytes() if path.is_file() else b"folder"
+        for path in sorted(store.rglob("*"))
+        if path.relative_to(store).parts[0] != ".store"
+    }
+
+
+def configured(store: Path) -> int | None:
+    """The version that a server following models.config serves."""
+    try:
+        text = (store / "models.config").read_text()
+    except FileNotFoundError:
+        return None
+    versions = serving_config.pinned(text)
+    assert len(versions) == 1
+    return versions.pop()
+
+
+def check_pointers(store: Path) -> set[int]:
+    """Asserts that whatever the pointers name is whole; returns the versions they name."""
+    named = set()
+    if (version := configured(store)) is not None:
+        release = release_store.get(store, version)
+        assert release_store.verify(release) == []
+        named.add(version)
+    if (release := release_store.latest(store)) is not None:
+        assert release_store.verify(release) == []
+        named.add(release.version)
+    return named
+
+
+def check_clean(store: Path, versions: list[int]) -> None:
+    """Asserts that nothing but these releases is there."""
+    assert release_store.versions(store) == versions
+    for model in MODELS:
+        assert sorted(int(path.name) for path in (store / model).iterdir()) == versions
+    assert list((store / ".store/staging").iterdir()) == []
+
+
+# What a release is
+
+
+def test_first_release_has_the_documented_layout(store, candidate):
+    release = release_store.publish(store, candidate, {"metrics": {"nmse": 0.03}}, "a")
+    assert release.version == 1
+    for model in MODELS:
+        for source in (path for path in candidate[model].rglob("*") if path.is_file()):
+            copy = store / model / "1" / source.relative_to(candidate[model])
+            if source.name != "release_version":
+                assert copy.read_bytes() == source.read_bytes()
+    for model in SERVED:
+        assert (store / model / "1/assets/release_version").read_text() == "1"
+        assert (candidate[model] / "assets/release_version").read_text() == "0"
+    assert json.loads((store / "releases/latest.json").read_text()) == {"version": 1}
+    manifest = json.loads((store / "releases/1.json").read_text())
+    assert manifest == release.manifest
+    assert manifest["metrics"] == {"nmse": 0.03}
+    assert manifest["push_id"] == "a"
+    assert manifest["created"].endswith("+00:00")
+    assert len(manifest["files"]) == 4 * 3 + 3
+    assert release.decode == store / "decode/1"
+    check_clean(store, [1])
+
+
+def test_models_config_is_what_tensorflow_serving_reads(store, candidate):
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    release_store.publish(store, candidate, {})
+    release_store.publish(store, candidate, {})
+    config = text_format.Parse(
+        (store / "models.config").read_text(), model_server_config_pb2.ModelServerConfig()
+    )
+    models = {model.name: model for model in config.model_config_list.config}
+    assert sorted(models) == sorted(SERVED)
+    for name, model in models.items():
+        assert model.base_path == str(store / name)
+        assert model.model_platform == "tensorflow"
+        assert list(model.model_version_policy.specific.versions) == [2]
+
+
+def test_versions_grow_and_old_releases_stay(store, candidate, tmp_path):
+    other = make_candidate(tmp_path / "other", seed=1)
+    assert release_store.latest(store) is None
+    versions = [release_store.publish(store, c, {}).version for c in (candidate, other, candidate)]
+    assert versions == [1, 2, 3]
+    assert release_store.latest(store).version == 3
+    assert [release_store.verify(release_store.get(store, v)) for v in versions] == [[], [], []]
+
+
+def test_versions_are_never_reused(store, candidate):
+    release_store.publish(store, candidate, {})
+    release_store.publish(store, candidate, {})
+    release_store.rollback(store, 1)
+    for model in MODELS:
+        shutil.rmtree(store / model / "2")
+    (store / "releases/2.json").unlink()
+    assert release_store.publish(store, candidate, {}).version == 3
+
+
+def test_store_ignores_and_keeps_what_others_put_there(store, candidate):
+    (store / "encode/41").mkdir(parents=True)
+    (store / "encode/41/mine").write_text("mine")
+    assert release_store.publish(store, candidate, {}).version == 42
+    assert (store / "encode/41/mine").read_text() == "mine"
+
+
+def test_relative_path_of_the_store(candidate, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    release = release_store.publish("serving", candidate, {})
+    assert release.encode == tmp_path / "serving/encode/1"
+    assert f'"{tmp_path}/serving/encode"' in (tmp_path / "serving/models.config").read_text()
+
+
+def test_same_push_is_released_once(store, candidate, tmp_path):
+    first = release_store.publish(store, candidate, {}, "a")
+    before = visible(store)
+    again = release_store.publish(store, make_candidate(tmp_path / "other", 1), {}, "a")
+    assert again == first
+    assert visible(store) == before
+    release_store.publish(store, candidate, {}, "b")
+    assert release_store.publish(store, candidate, {}, "a").version == 1
+    assert release_store.latest(store).version == 2
+    # Pushes without a name are all different.
+    assert release_store.publish(store, candidate, {}).version == 3
+    assert release_store.publish(store, candidate, {}).version == 4
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "part",
+    ["saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"],
+)
+def test_incomplete_candidate_is_refused(store, candidate, model, part):
+    release_store.publish(store, candidate, {})
+    before = visible(store)
+    (candidate[model] / part).unlink()
+    with pytest.raises(StoreError, match=f"nothing released: the {model} model lacks .*{part}"):
+        release_store.publish(store, candidate, {})
+    assert visible(store) == before
+
+
+def test_missing_shard_is_noticed(store, candidate):
+    variables = candidate["encode"] / "variables"
+    data = variables / "variables.data-00000-of-00001"
+    data.rename(variables / "variables.data-00000-of-00002")
+    with pytest.raises(StoreError, match=r"variables.data-00001-of-00002"):
+        release_store.publish(store, candidate, {})
+
+
+def test_facts_that_are_not_json_change_nothing(store, candidate):
+    release_store.publish(store, candidate, {})
+    before = visible(store)
+    with pytest.raises(ValueError, match="JSON"):
+        release_store.publish(store, candidate, {"metrics": float("nan")})
+    assert visible(store) == before
+    assert release_store.publish(store, candidate, {}).version == 2
+
+
+def test_full_disk_changes_nothing(store, candidate, tmp_path):
+    """The system refuses a write half-way, as it does when a disk or a quota is full."""
+    release_store.publish(store, candidate, {})
+    before = visible(store)
+    big = make_candidate(tmp_path / "big", size=300_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(StoreError, match=r"cannot be written: .*; what was released before"):
+            release_store.publish(store, big, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert visible(store) == before
+    assert release_store.publish(store, big, {}).version == 2
+    check_clean(store, [1, 2])
+
+
+def test_place_that_cannot_be_written(candidate, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"release store .* cannot be written"):
+        release_store.publish(tmp_path / "file/serving", candidate, {})
+
+
+def test_object_store_is_refused_clearly(candidate):
+    with pytest.raises(StoreError, match="gs://bucket/serving: must be a folder"):
+        release_store.publish("gs://bucket/serving", candidate, {})
+
+
+# Damaged stores
+
+
+def test_latest_that_is_not_json(store, candidate):
+    release_store.publish(store, candidate, {})
+    for text in ("", "{", "[]", "{}", '{"version": "x"}'):
+        (store / "releases/latest.json").write_text(text)
+        with pytest.raises(StoreError, match=r"latest.json: not of the form .*there are: 1"):
+            release_store.latest(store)
+    release_store.rollback(store, 1)
+    assert release_store.latest(store).version == 1
+
+
+def test_latest_that_names_a_missing_release(store, candidate):
+    release_store.publish(store, candidate, {})
+    (store / "releases/latest.json").write_text('{"version": 7}')
+    with pytest.raises(StoreError, match=r"names release 7, but no release 7 in .*there are: 1"):
+        release_store.latest(store)
+
+
+def test_release_with_a_part_missing(store, candidate):
+    release_store.publish(store, candidate, {})
+    release_store.publish(store, candidate, {})
+    shutil.rmtree(store / "decode/1")
+    with pytest.raises(StoreError, match=r"release 1 is damaged: .*decode/1/saved_model.pb is mis"):
+        release_store.get(store, 1)
+    with pytest.raises(StoreError, match="damaged"):
+        release_store.rollback(store, 1)
+    assert release_store.latest(store).version == 2
+    assert release_store.publish(store, candidate, {}, "c").version == 3
+
+
+def test_manifest_that_is_not_json(store, candidate):
+    release_store.publish(store, candidate, {})
+    for text in ("{", "[]", '{"version": 2}'):
+        (store / "releases/1.json").write_text(text)
+        with pytest.raises(StoreError, match=r"release 1 is damaged: .*1.json"):
+            release_store.get(store, 1)
+
+
+def test_verify_names_what_differs(store, candidate):
+    release = release_store.publish(store, candidate, {})
+    (release.encode / "saved_model.pb").write_bytes(b"other")
+    (release.decode / "extra").write_bytes(b"")
+    (release.sample / "assets/release_version").unlink()
+    assert sorted(release_store.verify(release)) == [
+        "decode/extra does not belong to it",
+        "encode/saved_model.pb has changed",
+        "sample/assets/release_version is missing",
+    ]
+    with pytest.raises(StoreError, match=r"release 1 in .* is damaged"):
+        release_store.rollback(store, 1)
+
+
+# Rollback
+
+
+def test_rollback_moves_both_pointers_and_nothing_else(store, candidate):
+    release_store.publish(store, candidate, {})
+    release_store.publish(store, candidate, {})
+    before = visible(store)
+    assert release_store.rollback(store, 1).version == 1
+    after = visible(store)
+    assert {name for name in after if after[name] != before.get(name)} == {
+        "models.config",
+        "releases/latest.json",
+    }
+    assert check_pointers(store) == {1}
+    assert release_store.rollback(store, 2).version == 2
+    assert visible(store) == before
+    with pytest.raises(StoreError, match=r"no release 9 in .*; there are: 1, 2"):
+        release_store.rollback(store, 9)
+
+
+# The plan of a run
+
+
+def test_plan_of_a_first_run(store):
+    baseline, push_id = release_store.plan(store, "key")
+    assert baseline == 0
+    assert push_id != release_store.plan(store, "key")[1]
+    assert not store.exists()
+
+
+def test_plan_of_a_repetition_is_that_of_the_run_that_released(store, candidate):
+    facts = {"run_key": "key", "baseline": 0, "baseline_requested": 0}
+    release_store.publish(store, candidate, facts, "a")
+    assert release_store.plan(store, "key") == (0, "a")
+    baseline, push_id = release_store.plan(store, "other key")
+    assert baseline == 1
+    assert push_id != "a"
+    assert release_store.plan(store, "")[0] == 1
+    facts = {"run_key": "other key", "baseline": 1, "baseline_requested": 1}
+    release_store.publish(store, candidate, facts, push_id)
+    assert release_store.plan(store, "other key") == (1, push_id)
+    assert release_store.plan(store, "key")[0] == 2
+
+
+def test_plan_finishes_what_a_killed_push_had_decided(store, candidate):
+    release_store.publish(store, candidate, {"run_key": "old"}, "a")
+    facts = {"run_key": "key", "baseline": 1, "baseline_requested": 1}
+    release_store.publish(store, candidate, facts, "b")
+    # As it is after a kill between models.config and latest.json.
+    (store / "releases/latest.json").write_text('{"version": 1}')
+    journal = {"last_version": 2, "pending": 2, "publishes": True}
+    (store / ".store/journal.json").write_text(json.dumps(journal))
+    assert release_store.plan(store, "key") == (1, "b")
+    assert release_store.latest(store).version == 2
+
+
+# Kills and crowds
+
+
+def run_writer(*arguments) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(WRITER), *map(str, arguments)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def killed_at_every_step(tmp_path, store, arguments, check) -> int:
+    """Kills a writer before each of its accesses to the file system, on copies of `store`."""
+    step = 0
+    while True:
+        copies = [tmp_path / f"{store.name}-{step + i}" for i in range(2)]
+        for copy in copies:
+            shutil.copytree(store, copy)
+        writers = [
+            run_writer(arguments[0], copy, arguments[1], step + i) for i, copy in enumerate(copies)
+        ]
+        codes = [writer.wait(60) for writer in writers]
+        for code, copy in zip(codes, copies, strict=True):
+            assert code in (0, -signal.SIGKILL)
+            check(copy)
+            shutil.rmtree(copy)
+        step += 2
+        if 0 in codes:
+            return step
+
+
+@pytest.mark.slow
+def test_publisher_killed_at_every_step(store, candidate, tmp_path):
+    for push_id in "ab":
+        release_store.publish(store, candidate, {}, push_id)
+    before = visible(store)
+    outcomes = set()
+
+    def check(copy):
+        # models.config holds the path of the store it was written for.
+        seen = visible(copy)
+        assert {name: seen[name] for name in before if not _is_pointer(name)} == {
+            name: data for name, data in before.items() if not _is_pointer(name)
+        }
+        named = check_pointers(copy)
+        outcomes.add((configured(copy), release_store.latest(copy).version))
+        assert named <= {2, 3}
+        again = release_store.publish(copy, candidate, {}, "killed")
+        # Decided: the same release. Not decided: its version may be spent, so a later one.
+        assert again.version == 3 if 3 in named else again.version in (3, 4)
+        assert check_pointers(copy) == {again.version}
+        check_clean(copy, [1, 2, again.version])
+
+    steps = killed_at_every_step(tmp_path, store, ("die", tmp_path / "candidate"), check)
+    assert steps > 80
+    assert outcomes == {(2, 2), (3, 2), (3, 3)}
+
+
+@pytest.mark.slow
+def test_rollback_killed_at_every_step(store, candidate, tmp_path):
+    for push_id in "ab":
+        release_store.publish(store, candidate, {}, push_id)
+    outcomes = set()
+
+    def check(copy):
+        assert check_pointers(copy) <= {1, 2}
+        outcomes.add((configured(copy), release_store.latest(copy).version))
+        decided = configured(copy)
+        release_store.plan(copy, "")
+        assert check_pointers(copy) == {decided}
+        assert release_store.publish(copy, candidate, {}, "c").version == 3
+        check_clean(copy, [1, 2, 3])
+
+    killed_at_every_step(tmp_path, store, ("die-rollback", 1), check)
+    assert outcomes == {(2, 2), (1, 2), (1, 1)}
+
+
+def _is_pointer(name: str) -> bool:
+    return name in ("models.config", "releases/latest.json")
+
+
+class Reader(threading.Thread):
+    """Follows the pointers all the time and keeps what went wrong."""
+
+    def __init__(self, store: Path):
+        super().__init__()
+        self.store, self.looks, self.error = store, 0, None
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self.stopped.is_set():
+                check_pointers(self.store)
+                self.looks += 1
+        except BaseException as error:
+            self.error = error
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        self.join()
+        assert self.error is None, self.error
+        assert self.looks > 0
+
+    def __enter__(self):
+        self.start()
+        return self
+
+
+@pytest.mark.slow
+def test_publishers_killed_at_random_instants(store, tmp_path):
+    """Files large enough that kills fall into copies, hashes and syncs, not only between."""
+    candidate = make_candidate(tmp_path / "large", size=1_500_000)
+    generator = random.Random(0)
+    release_store.publish(store, candidate, {})
+    seen, kills = [1], 0
+    with Reader(store) as reader:
+        while kills < 24:
+            writer = run_writer("loop", store, tmp_path / "large", 100)
+            assert int(writer.stdout.readline()) > seen[-1]  # it is past its start
+            time.sleep(generator.uniform(0.0, 0.4))
+            os.kill(writer.pid, signal.SIGKILL)
+            seen += [int(line) for line in writer.stdout]
+            assert writer.wait() == -signal.SIGKILL
+            kills += 1
+            seen.append(release_store.publish(store, candidate, {}).version)
+            assert check_pointers(store) == {seen[-1]}
+            # Room for the next ones: releases too old for the reader to be still at.
+            for version in release_store.versions(store)[:-20]:
+                (store / f"releases/{version}.json").unlink()
+                for model in MODELS:
+                    shutil.rmtree(store / model / str(version))
+            check_clean(store, release_store.versions(store))
+    assert seen == sorted(set(seen))
+    assert reader.looks > 20
+
+
+def test_two_publishers_at_once(store, candidate, tmp_path):
+    release_store.publish(store, candidate, {})
+    with Reader(store):
+        writers = [run_writer("loop", store, tmp_path / "candidate", 10) for _ in range(2)]
+        outputs = [
+            [int(line) for line in writer.communicate(timeout=60)[0].split()] for writer in writers
+        ]
+        assert [writer.returncode for writer in writers] == [0, 0]
+    assert all(versions == sorted(versions) for versions in outputs)
+    assert sorted(outputs[0] + outputs[1]) == list(range(2, 22))
+    check_clean(store, list(range(1, 22)))
+    assert check_pointers(store) == {21}
+
+
+def test_two_publishers_of_the_same_push(store, candidate, tmp_path):
+    """Two attempts of one Pusher, the first not as dead as was thought."""
+    results = []
+
+    def push():
+        results.append(release_store.publish(store, candidate, {}, "same").version)
+
+    threads = [threading.Thread(target=push) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [1, 1, 1, 1]
+    check_clean(store, [1])
