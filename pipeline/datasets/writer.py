@@ -1,0 +1,181 @@
+"""Writes a data set: sharded, compressed TFRecords below `train/` and `eval/`, and `dataset.json`.
+
+Making the same data twice gives the same bytes. Memory is bounded by one batch of images.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from pipeline.config import ConfigError
+from pipeline.datasets import manifest, tfrecord
+from pipeline.datasets.manifest import Manifest, Shard
+from pipeline.datasets.source import (
+    EVAL,
+    TRAIN,
+    LabelledImage,
+    Progress,
+    Source,
+    open_source,
+)
+from pipeline.datasets.staging import publish, staging
+
+# A shard ends at whichever comes first. Several shards let Beam read in parallel.
+IMAGES_PER_SHARD = 10_000
+BYTES_PER_SHARD = 256 << 20  # of encoded images
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set on disk."""
+
+    path: Path
+    manifest: Manifest
+    made: bool  # False when it was there already
+    skipped_example: str = ""  # the first file that was passed over
+
+
+def write_dataset(
+    name: str,
+    out: str | Path,
+    source: str | Path | None = None,
+    *,
+    images_per_shard: int = IMAGES_PER_SHARD,
+    progress: Progress = lambda stage, done, total: None,
+) -> Dataset:
+    """Makes the data set `name` at `out`, unless it is there.
+
+    `out` appears in one step and complete: what is killed on the way leaves nothing there. Of
+    several writers of the same data one wins and the others find it done.
+
+    Args:
+        name: `digits`, `fashion-mnist`, `idx`, `folder` or `tfds:NAME`.
+        out: folder to make; may exist only empty or with this very data set.
+        source: folder that `idx` and `folder` read, and `fashion-mnist` and `tfds:` may.
+        images_per_shard: images in one TFRecord file at most.
+        progress: called as work goes on.
+
+    Raises:
+        ConfigError: when the source cannot be read, or `out` holds anything else.
+    """
+    given, out = out, Path(os.path.realpath(Path(out).expanduser()))
+    source = None if source is None else Path(source)
+    try:
+        _check_place(out, given, source)
+        images = open_source(name, source, progress)
+        existing = _existing(images, out, given)
+        if existing is not None:
+            return existing
+        with staging(out) as folder:
+            description = _write(images, folder, images_per_shard, progress)
+            (folder / manifest.FILE).write_text(description.to_json(), encoding="utf-8")
+            made = publish(folder, out)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"{given}: the data set cannot be written: {reason}") from error
+    if not made:  # another process was faster; what it made must be the same
+        existing = _existing(images, out, given)
+        if existing is None:
+            raise ConfigError(f"{given}: was removed while the data set was made; run it again")
+        return existing
+    return Dataset(out, description, True, images.skipped_example)
+
+
+def _check_place(out: Path, given: str | Path, source: Path | None) -> None:
+    """What can be refused before anything is read."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{given}: is a file; name a folder to make")
+    if os.path.ismount(out) or out == Path.cwd():
+        kind = "a mount point" if os.path.ismount(out) else "the current folder"
+        raise ConfigError(f"{given}: is {kind}, which cannot be replaced; name a folder below it")
+    if source is not None:
+        real = Path(os.path.realpath(source.expanduser()))
+        if out.is_relative_to(real):
+            raise ConfigError(f"{given}: lies in the source {source}; name a folder outside it")
+    if out.is_dir() and (strangers := sorted(os.listdir(out))) and manifest.read(out) is None:
+        raise ConfigError(
+            f"{given}: holds other files, such as {strangers[0]}; name a new or empty folder"
+        )
+
+
+def _existing(images: Source, out: Path, given: str | Path) -> Dataset | None:
+    """The data set at `out` if it is this one; None if nothing is there."""
+    if not out.is_dir() or not os.listdir(out):
+        return None
+    there = manifest.read(out)
+    if there is None:
+        raise ConfigError(f"{given}: holds other files; name a new or empty folder")
+    if not there.same_data(images.name, images.fingerprint):
+        same = "other images or another version of " if there.name == images.name else ""
+        raise ConfigError(
+            f"{given}: holds {same}the data set {there.describe()}; "
+            "remove that folder or name another"
+        )
+    if damage := there.damage(out):
+        raise ConfigError(f"{given}: is damaged: {damage}; remove that folder and run again")
+    return Dataset(out, there, False, images.skipped_example)
+
+
+def _write(images: Source, folder: Path, images_per_shard: int, progress: Progress) -> Manifest:
+    total = sum(images.counts.values())
+    shards: list[Shard] = []
+    heights, widths, labels = _Range(), _Range(), set()
+    done = 0
+    for split in (TRAIN, EVAL):
+        (folder / split).mkdir()
+        stream = images.images(split)
+        for number, first in enumerate(stream):
+            path = f"{split}/{number:05d}.tfrecord.gz"
+            written = 0
+            with tfrecord.create(folder / path) as writer:
+                for image in _shard(first, stream, images_per_shard):
+                    writer.write(tfrecord.encode_example(image.encoded, image.label))
+                    heights.add(image.height)
+                    widths.add(image.width)
+                    labels.add(image.label is not None)
+                    written += 1
+                    done += 1
+                    progress("writing", done, total)
+            shards.append(Shard(path, written, (folder / path).stat().st_size))
+    return Manifest(
+        name=images.name,
+        fingerprint=images.fingerprint,
+        images={
+            split: sum(shard.images for shard in shards if shard.file.startswith(f"{split}/"))
+            for split in (TRAIN, EVAL)
+        },
+        labelled=labels == {True},
+        label_names=list(images.label_names) if images.label_names else None,
+        height=heights.bounds,
+        width=widths.bounds,
+        skipped_files=images.skipped_files,
+        shards=shards,
+    )
+
+
+def _shard(
+    first: LabelledImage, rest: Iterator[LabelledImage], images_per_shard: int
+) -> Iterator[LabelledImage]:
+    """`first` and as many of `rest` as fit into one shard with it."""
+    size = 0
+    for count, image in enumerate(chain([first], rest), start=1):
+        yield image
+        size += len(image.encoded)
+        if count == images_per_shard or size >= BYTES_PER_SHARD:
+            return
+
+
+class _Range:
+    """The smallest and the largest of the numbers it is given."""
+
+    def __init__(self) -> None:
+        self.bounds = (0, 0)
+        self._empty = True
+
+    def add(self, number: int) -> None:
+        low, high = (number, number) if self._empty else self.bounds
+        self.bounds, self._empty = (min(low, number), max(high, number)), False
