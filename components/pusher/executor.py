@@ -1,0 +1,137 @@
+"""Gathers what a release's manifest says and publishes the candidate."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+from tfx import types
+from tfx.components.util import model_utils
+from tfx.dsl.components.base import base_executor
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from components import baseline, release_store
+from components.errors import PipelineError
+from components.evaluator import results
+
+
+class Executor(base_executor.BaseExecutor):
+    """See `components.pusher.component.ReleasePusher`."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Publishes the candidate if it is blessed.
+
+        Raises:
+            PipelineError: the candidate is incomplete or the store cannot be written.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
+        if not _blessed(artifact_utils.get_single_instance(input_dict["model_blessing"])):
+            pushed.set_int_custom_property("pushed", 0)
+            logging.info("The candidate is not blessed: nothing is released.")
+            return
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        exported = os.path.join(model.uri, "release")
+        candidates = {name: os.path.join(exported, name) for name in release_store.SERVED}
+        candidates["evaluate"] = path_utils.serving_model_path(model.uri)
+        release = release_store.publish(
+            exec_properties["serving_path"],
+            candidates,
+            self._facts(input_dict, exec_properties, _read_model(exported)),
+            exec_properties["push_id"],
+        )
+        with fileio.open(os.path.join(pushed.uri, "release.json"), "w") as file:
+            file.write(json.dumps(release.manifest, indent=2) + "\n")
+        pushed.set_int_custom_property("pushed", 1)
+        pushed.set_string_custom_property("pushed_destination", str(release.store))
+        pushed.set_string_custom_property("pushed_version", str(release.version))
+        logging.info("Released version %d to %s.", release.version, release.store)
+
+    def _facts(
+        self,
+        inputs: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+        model: dict[str, Any],
+    ) -> dict[str, Any]:
+        """The manifest but for what the store adds itself."""
+        artifacts = {
+            name: artifact_utils.get_single_instance(found)
+            for name, found in inputs.items()
+            if found
+        }
+        metrics = results.read(artifacts["evaluation"].uri).metrics
+        requested = exec_properties["baseline_version"]
+        return {
+            "codebook_sha256": model["codebook_sha256"],
+            "model": model,
+            "config": json.loads(exec_properties["config"]),
+            # JSON has no NaN; null says "not measurable" to every reader.
+            "metrics": {
+                name: value if math.isfinite(value) else None for name, value in metrics.items()
+            },
+            "baseline": (
+                baseline.read(artifacts["baseline_model"].uri).version
+                if "baseline_model" in artifacts
+                else max(requested, 0)
+            ),
+            "baseline_requested": requested,
+            "data": _data(artifacts["examples"]),
+            "code_version": exec_properties["code_version"],
+            "run_key": exec_properties["run_key"],
+            "lineage": self._lineage(artifacts),
+        }
+
+    def _lineage(self, artifacts: dict[str, types.Artifact]) -> dict[str, Any]:
+        """Where in ML Metadata to look for how the release came about."""
+        context = self._context
+        info = context.pipeline_info if context else None
+        return {
+            "pipeline": info.id if info else None,
+            "pipeline_run_id": context.pipeline_run_id if context else None,
+            # TFX hands the execution's id to executors as the name of their scratch folder.
+            "execution_id": Path(context.get_tmp_path()).name if context else None,
+            "artifacts": {
+                name: {"id": artifact.id, "uri": artifact.uri}
+                for name, artifact in sorted(artifacts.items())
+            },
+        }
+
+
+def _blessed(blessing: types.Artifact) -> bool:
+    if blessing.has_custom_property("blessed"):
+        return model_utils.is_model_blessed(blessing)
+    return fileio.exists(os.path.join(blessing.uri, "BLESSED"))
+
+
+def _read_model(exported: str) -> dict[str, Any]:
+    """What the Trainer says of the model: image shape, codes, hash of the codebook."""
+    path = Path(exported, "model.json")
+    try:
+        model = json.loads(path.read_text(encoding="utf-8"))
+        _ = model["codebook_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PipelineError(
+            f"nothing released: {path} is missing or damaged; train the prior again"
+        ) from error
+    return model
+
+
+def _data(examples: types.Artifact) -> dict[str, Any]:
+    """Which data the model saw: what ExampleGen recorded of its input."""
+    return {
+        "fingerprint": examples.get_custom_property("input_fingerprint"),
+        # ExampleGen leaves the span as a custom property, the type declares it as its own.
+        "span": examples.get_custom_property("span") or examples.span,
+        "splits": list(examples.splits) if examples.split_names else [],
+    }
