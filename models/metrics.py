@@ -1,0 +1,202 @@
+"""Every number that is reported about a model, defined once.
+
+Measuring has two steps. `Sums` adds up what is needed, batch by batch, in float64, and two `Sums`
+of different parts of a split add to the `Sums` of both: nothing is ever averaged over batches,
+so no number depends on the batch size or on how the data was sharded. `METRICS` then maps each
+name to its formula over the `Sums` of the whole split. Trainer, evaluator and report share both.
+
+A metric without a value (no images, no variance, an input that was not measured) is NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Per-image outputs of the `evaluate` signature that are only added up, and may be left out.
+_PER_IMAGE = ("squared_error", "pixel_square_sum", "prior_bits", "decoder_bits")
+
+# The sums arrive as float32, so a variance below this share of the mean square is rounding.
+_ROUNDING = 1e-6
+
+
+@dataclass
+class Sums:
+    """What all metrics are computed from; a sum over images.
+
+    Pixels are scaled to [0, 1], that is pixel / 255.
+    """
+
+    # H, W, C of the images.
+    image: tuple[int, int, int]
+    # How often each of the K codes was used; int64 [K].
+    code_counts: np.ndarray
+    # Sum over images, rows and columns per channel; float64 [C].
+    pixel_sum: np.ndarray
+    images: int = 0
+    # Sum of (x − x̂)² over images, pixels and channels.
+    squared_error: float = 0.0
+    # Sum of x² over images, pixels and channels.
+    pixel_square_sum: float = 0.0
+    # Sum of −log₂ p(codes) over images.
+    prior_bits: float = 0.0
+    # Sum of −log₂ p(x | codes) over images.
+    decoder_bits: float = 0.0
+
+    @classmethod
+    def zero(cls, num_codes: int, image: tuple[int, int, int]) -> Sums:
+        """The sums of no images, for a codebook of `num_codes` and images of shape `image`."""
+        height, width, channels = image
+        return cls(
+            image=(height, width, channels),
+            code_counts=np.zeros(num_codes, np.int64),
+            pixel_sum=np.zeros(channels, np.float64),
+        )
+
+    @property
+    def num_codes(self) -> int:
+        """K, the size of the codebook."""
+        return len(self.code_counts)
+
+    @property
+    def codes(self) -> int:
+        """Codes of all images together."""
+        return int(self.code_counts.sum())
+
+    @property
+    def dimensions(self) -> int:
+        """Pixel values of all images together, N·H·W·C."""
+        return self.images * math.prod(self.image)
+
+    def update(self, outputs: Mapping[str, Any]) -> None:
+        """Adds a batch.
+
+        Args:
+            outputs: `codes` integers [N, ...], and any of `squared_error` [N], `pixel_sum`
+                [N, C], `pixel_square_sum` [N], `prior_bits` [N] and `decoder_bits` [N], as the
+                `evaluate` signature returns them; arrays or tensors. What is left out makes the
+                metrics that need it NaN.
+
+        Raises:
+            ValueError: if a code is not one of the K.
+        """
+        codes = np.asarray(outputs["codes"])
+        if codes.size and not 0 <= codes.min() <= codes.max() < self.num_codes:
+            raise ValueError(
+                f"`codes` must be in [0, {self.num_codes}). "
+                f"Received: {codes.min()} to {codes.max()}"
+            )
+        self.code_counts += np.bincount(codes.ravel(), minlength=self.num_codes)
+        self.images += len(codes)
+        for name in _PER_IMAGE:
+            value = np.sum(outputs[name], dtype=np.float64) if name in outputs else math.nan
+            setattr(self, name, getattr(self, name) + float(value))
+        if "pixel_sum" in outputs:
+            self.pixel_sum += np.sum(outputs["pixel_sum"], axis=0, dtype=np.float64)
+        else:
+            self.pixel_sum += math.nan
+
+    def merge(self, other: Sums) -> None:
+        """Adds the sums of other images, measured with the same model."""
+        if (self.num_codes, self.image) != (other.num_codes, other.image):
+            raise ValueError(
+                "sums of two different models cannot be added. Received: "
+                f"K={self.num_codes}, image={self.image} and "
+                f"K={other.num_codes}, image={other.image}"
+            )
+        self.code_counts += other.code_counts
+        self.pixel_sum += other.pixel_sum
+        self.images += other.images
+        for name in _PER_IMAGE:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+def nmse(sums: Sums) -> float:
+    """Normalised mean squared error: Σ (x − x̂)² / Σ (x − mean)², no unit.
+
+    The mean is that of the channel over the same images, so 1 is what painting every image in
+    the mean colour scores, and 0 is perfect. NaN where the images have no variance.
+    """
+    if not sums.images:
+        return math.nan
+    height, width, _ = sums.image
+    mean_square_sum = float(np.square(sums.pixel_sum).sum()) / (sums.images * height * width)
+    deviation = sums.pixel_square_sum - mean_square_sum
+    if not deviation > _ROUNDING * sums.pixel_square_sum:
+        return math.nan
+    return sums.squared_error / deviation
+
+
+def psnr(sums: Sums) -> float:
+    """Peak signal-to-noise ratio in dB: −10·log₁₀ of the mean of (x − x̂)², peak 255.
+
+    Of the mean over the split, not the mean of the images' ratios. Infinite without any error.
+    """
+    if not sums.images:
+        return math.nan
+    mean_squared_error = sums.squared_error / sums.dimensions
+    return math.inf if mean_squared_error == 0.0 else -10.0 * math.log10(mean_squared_error)
+
+
+def code_usage(sums: Sums) -> float:
+    """Share of the K codes that occur at least once in the split, 0 to 1."""
+    return _share(np.count_nonzero(sums.code_counts), sums.num_codes) if sums.codes else math.nan
+
+
+def perplexity(sums: Sums) -> float:
+    """exp(H) of the split's code frequencies: as many codes as used evenly, 1 to K."""
+    return 2.0 ** unigram_bits_per_code(sums)
+
+
+def prior_bits_per_code(sums: Sums) -> float:
+    """Bits that the learned prior spends on a code, −log₂ p(codes) / number of codes."""
+    return _share(sums.prior_bits, sums.codes)
+
+
+def unigram_bits_per_code(sums: Sums) -> float:
+    """Bits per code of the best model that ignores context: entropy of the split's frequencies.
+
+    It knows the frequencies of the very split it is measured on, so no unigram model is better.
+    """
+    if not sums.codes:
+        return math.nan
+    frequency = sums.code_counts[sums.code_counts > 0] / sums.codes
+    return float(-(frequency * np.log2(frequency)).sum()) + 0.0  # no −0.0
+
+
+def uniform_bits_per_code(sums: Sums) -> float:
+    """Bits per code when every code is equally likely: log₂ K."""
+    return math.log2(sums.num_codes)
+
+
+def bits_per_dim(sums: Sums) -> float:
+    """Bits to store an image without loss, its codes included, per pixel value.
+
+    (−log₂ p(codes) − log₂ p(x | codes)) / (H·W·C): an upper bound on −log₂ p(x) / (H·W·C).
+    """
+    return _share(sums.prior_bits + sums.decoder_bits, sums.dimensions)
+
+
+METRICS: dict[str, Callable[[Sums], float]] = {
+    "nmse": nmse,
+    "psnr": psnr,
+    "code_usage": code_usage,
+    "perplexity": perplexity,
+    "prior_bits_per_code": prior_bits_per_code,
+    "unigram_bits_per_code": unigram_bits_per_code,
+    "uniform_bits_per_code": uniform_bits_per_code,
+    "bits_per_dim": bits_per_dim,
+}
+
+
+def summary(sums: Sums) -> dict[str, float]:
+    """All metrics by name."""
+    return {name: metric(sums) for name, metric in METRICS.items()}
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part) / whole if whole else math.nan
