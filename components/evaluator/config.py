@@ -4,35 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from models.config import Section
+from models.metrics import METRICS
 
-METRICS = (
-    "nmse",
-    "psnr",
-    "code_usage",
-    "perplexity",
-    "prior_bits_per_code",
-    "unigram_bits_per_code",
-    "uniform_bits_per_code",
-    "bits_per_dim",
-)
-
-# The direction in which a metric gets better; the rest describe and are not gated on change.
+# The direction in which a metric gets better. The rest describe the data and the codebook: they
+# have no better or worse, so they are not compared with the last release.
 LOWER_IS_BETTER = frozenset({"nmse", "prior_bits_per_code", "bits_per_dim"})
+HIGHER_IS_BETTER = frozenset({"psnr", "code_usage", "perplexity"})
 
 
 class Threshold(Section):
     """What one metric of the candidate must satisfy on the held-out split."""
 
     # Smallest value allowed, in the metric's unit; none by default.
-    min: float | None = None
+    min: FiniteFloat | None = None
     # Largest value allowed, in the metric's unit; none by default.
-    max: float | None = None
+    max: FiniteFloat | None = None
     # How much worse than the last release the metric may be, as a share of the release's
     # value; negative asks for an improvement. None by default: no comparison.
-    worse_by: Annotated[float | None, Field(gt=-1.0)] = None
+    worse_by: Annotated[FiniteFloat | None, Field(gt=-1.0)] = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Threshold:
@@ -56,4 +48,7 @@ class GateConfig(Section):
         unknown = sorted(set(self.thresholds) - set(METRICS))
         if unknown:
             raise ValueError(f"unknown metric {unknown[0]!r}; known: {', '.join(METRICS)}")
+        for metric, threshold in self.thresholds.items():
+            if threshold.worse_by is not None and metric not in LOWER_IS_BETTER | HIGHER_IS_BETTER:
+                raise ValueError(f"{metric} is neither better nor worse; use min or max")
         return self

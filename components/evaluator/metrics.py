@@ -1,0 +1,118 @@
+"""The metrics of models/metrics.py as TFMA metrics.
+
+Per model, one combiner adds up `Sums` over a slice (a private metric, so it is not stored), and
+each named metric is a formula over them: the histogram of codes is built once for all metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.metrics import metric_types
+
+from models import metrics
+
+_SUMS = "_sums"  # TFMA drops metrics that start with an underscore from the results
+
+
+class ReconstructionMetric(tfma.metrics.Metric):
+    """One metric of a VQ-VAE with its prior, over the outputs of the `evaluate` signature."""
+
+    def __init__(self, name: str, num_codes: int, image: Sequence[int]):
+        """Initializes the metric.
+
+        Args:
+            name: one of `models.metrics.METRICS`.
+            num_codes: K, size of the codebook. A model whose `evaluate` signature also returns
+                `num_codes` [N] is measured with its own K.
+            image: H, W, C of the images.
+        """
+        if name not in metrics.METRICS:
+            raise ValueError(f"`name` must be one of {list(metrics.METRICS)}. Received: {name}")
+        super().__init__(_computations, name=name, num_codes=num_codes, image=list(image))
+
+
+def _computations(
+    name: str,
+    num_codes: int,
+    image: Sequence[int],
+    model_names: Sequence[str] | None = None,
+    example_weighted: bool = False,
+) -> tfma.metrics.MetricComputations:
+    computations: tfma.metrics.MetricComputations = []
+    for model_name in model_names or [""]:
+        sums_key = tfma.metrics.MetricKey(_SUMS, model_name=model_name)
+        # TFMA keeps one of the equal computations that each metric brings along.
+        computations.append(
+            tfma.metrics.MetricComputation(
+                keys=[sums_key],
+                preprocessors=[_only_predictions()],
+                combiner=_SumsCombiner(sums_key, num_codes, image),
+            )
+        )
+        key = tfma.metrics.MetricKey(name, model_name=model_name, example_weighted=example_weighted)
+        computations.append(
+            tfma.metrics.DerivedMetricComputation(keys=[key], result=_Formula(name, key, sums_key))
+        )
+    return computations
+
+
+def _only_predictions() -> metric_types.StandardMetricInputsPreprocessor:
+    """Of what TFMA knows of an image, what the metrics need."""
+    return metric_types.StandardMetricInputsPreprocessor(
+        include_filter=[tfma.PREDICTIONS_KEY], include_default_inputs=False
+    )
+
+
+class _Formula:
+    """From the sums of one slice and model to one metric."""
+
+    def __init__(self, name: str, key: tfma.metrics.MetricKey, sums_key: tfma.metrics.MetricKey):
+        self._name, self._key, self._sums_key = name, key, sums_key
+
+    def __call__(
+        self, results: Mapping[tfma.metrics.MetricKey, Any]
+    ) -> dict[tfma.metrics.MetricKey, float]:
+        return {self._key: metrics.METRICS[self._name](results[self._sums_key])}
+
+
+class _SumsCombiner(beam.CombineFn):
+    """Adds up the outputs of one model."""
+
+    def __init__(self, key: tfma.metrics.MetricKey, num_codes: int, image: Sequence[int]) -> None:
+        self._key = key
+        self._num_codes = num_codes
+        self._image = tuple(image)
+
+    def create_accumulator(self) -> metrics.Sums | None:
+        return None  # K is known with the first output
+
+    def add_input(
+        self, sums: metrics.Sums | None, inputs: tfma.metrics.StandardMetricInputs
+    ) -> metrics.Sums:
+        outputs = inputs.get_predictions(model_name=self._key.model_name)
+        if np.ndim(outputs["codes"]) == 1:  # stock TFMA hands over single images
+            outputs = {name: np.asarray(value)[np.newaxis] for name, value in outputs.items()}
+        if sums is None:
+            num_codes = int(np.max(outputs.get("num_codes", self._num_codes)))
+            sums = metrics.Sums.zero(num_codes, self._image)
+        sums.update(outputs)
+        return sums
+
+    def merge_accumulators(self, accumulators: Sequence[metrics.Sums | None]):
+        merged = None
+        for sums in accumulators:
+            if merged is None:
+                merged = sums
+            elif sums is not None:
+                merged.merge(sums)
+        return merged
+
+    def extract_output(
+        self, sums: metrics.Sums | None
+    ) -> dict[tfma.metrics.MetricKey, metrics.Sums]:
+        return {self._key: sums or metrics.Sums.zero(self._num_codes, self._image)}
