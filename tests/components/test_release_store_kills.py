@@ -1,0 +1,190 @@
+"""Writers of the release store that are killed, or that come two at a time."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from release_checks import check_clean, check_pointers, configured, make_candidate, visible
+
+from components import release_store
+from components.release_store import MODELS
+
+WRITER = Path(__file__).with_name("release_writer.py")
+
+
+@pytest.fixture
+def candidate(tmp_path):
+    return make_candidate(tmp_path / "candidate")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "serving"
+
+
+def run_writer(*arguments) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(WRITER), *map(str, arguments)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def killed_at_every_step(tmp_path, store, arguments, check) -> int:
+    """Kills a writer before each of its accesses to the file system, on copies of `store`."""
+    step = 0
+    while True:
+        copies = [tmp_path / f"{store.name}-{step + i}" for i in range(2)]
+        for copy in copies:
+            shutil.copytree(store, copy)
+        writers = [
+            run_writer(arguments[0], copy, arguments[1], step + i) for i, copy in enumerate(copies)
+        ]
+        codes = [writer.wait(60) for writer in writers]
+        for code, copy in zip(codes, copies, strict=True):
+            assert code in (0, -signal.SIGKILL)
+            check(copy)
+            shutil.rmtree(copy)
+        step += 2
+        if 0 in codes:
+            return step
+
+
+@pytest.mark.slow
+def test_publisher_killed_at_every_step(store, candidate, tmp_path):
+    for push_id in "ab":
+        release_store.publish(store, candidate, {}, push_id)
+    before = visible(store)
+    outcomes = set()
+
+    def check(copy):
+        # models.config holds the path of the store it was written for.
+        seen = visible(copy)
+        assert {name: seen[name] for name in before if not _is_pointer(name)} == {
+            name: data for name, data in before.items() if not _is_pointer(name)
+        }
+        named = check_pointers(copy)
+        outcomes.add((configured(copy), release_store.latest(copy).version))
+        assert named <= {2, 3}
+        again = release_store.publish(copy, candidate, {}, "killed")
+        # Decided: the same release. Not decided: its version may be spent, so a later one.
+        assert again.version == 3 if 3 in named else again.version in (3, 4)
+        assert check_pointers(copy) == {again.version}
+        check_clean(copy, [1, 2, again.version])
+
+    steps = killed_at_every_step(tmp_path, store, ("die", tmp_path / "candidate"), check)
+    assert steps > 80
+    assert outcomes == {(2, 2), (3, 2), (3, 3)}
+
+
+@pytest.mark.slow
+def test_rollback_killed_at_every_step(store, candidate, tmp_path):
+    for push_id in "ab":
+        release_store.publish(store, candidate, {}, push_id)
+    outcomes = set()
+
+    def check(copy):
+        assert check_pointers(copy) <= {1, 2}
+        outcomes.add((configured(copy), release_store.latest(copy).version))
+        decided = configured(copy)
+        release_store.plan(copy, "")
+        assert check_pointers(copy) == {decided}
+        assert release_store.publish(copy, candidate, {}, "c").version == 3
+        check_clean(copy, [1, 2, 3])
+
+    killed_at_every_step(tmp_path, store, ("die-rollback", 1), check)
+    assert outcomes == {(2, 2), (1, 2), (1, 1)}
+
+
+def _is_pointer(name: str) -> bool:
+    return name in ("models.config", "releases/latest.json")
+
+
+class Reader(threading.Thread):
+    """Follows the pointers all the time and keeps what went wrong."""
+
+    def __init__(self, store: Path):
+        super().__init__()
+        self.store, self.looks, self.error = store, 0, None
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self.stopped.is_set():
+                check_pointers(self.store)
+                self.looks += 1
+        except BaseException as error:
+            self.error = error
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        self.join()
+        assert self.error is None, self.error
+        assert self.looks > 0
+
+    def __enter__(self):
+        self.start()
+        return self
+
+
+@pytest.mark.slow
+def test_publishers_killed_at_random_instants(store, tmp_path):
+    """Files large enough that kills fall into copies, hashes and syncs, not only between."""
+    candidate = make_candidate(tmp_path / "large", size=1_500_000)
+    generator = random.Random(0)
+    release_store.publish(store, candidate, {})
+    seen, kills = [1], 0
+    with Reader(store) as reader:
+        while kills < 24:
+            writer = run_writer("loop", store, tmp_path / "large", 100)
+            assert int(writer.stdout.readline()) > seen[-1]  # it is past its start
+            time.sleep(generator.uniform(0.0, 0.4))
+            os.kill(writer.pid, signal.SIGKILL)
+            seen += [int(line) for line in writer.stdout]
+            assert writer.wait() == -signal.SIGKILL
+            kills += 1
+            seen.append(release_store.publish(store, candidate, {}).version)
+            assert check_pointers(store) == {seen[-1]}
+            # Room for the next ones: releases too old for the reader to be still at.
+            for version in release_store.versions(store)[:-20]:
+                (store / f"releases/{version}.json").unlink()
+                for model in MODELS:
+                    shutil.rmtree(store / model / str(version))
+            check_clean(store, release_store.versions(store))
+    assert seen == sorted(set(seen))
+    assert reader.looks > 20
+
+
+def test_two_publishers_at_once(store, candidate, tmp_path):
+    release_store.publish(store, candidate, {})
+    with Reader(store):
+        writers = [run_writer("loop", store, tmp_path / "candidate", 10) for _ in range(2)]
+        outputs = [
+            [int(line) for line in writer.communicate(timeout=60)[0].split()] for writer in writers
+        ]
+        assert [writer.returncode for writer in writers] == [0, 0]
+    assert all(versions == sorted(versions) for versions in outputs)
+    assert sorted(outputs[0] + outputs[1]) == list(range(2, 22))
+    check_clean(store, list(range(1, 22)))
+    assert check_pointers(store) == {21}
+
+
+def test_two_publishers_of_the_same_push(store, candidate, tmp_path):
+    """Two attempts of one Pusher, the first not as dead as was thought."""
+    results = []
+
+    def push():
+        results.append(release_store.publish(store, candidate, {}, "same").version)
+
+    threads = [threading.Thread(target=push) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [1, 1, 1, 1]
+    check_clean(store, [1])
