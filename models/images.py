@@ -1,0 +1,253 @@
+"""Encoded images to pixels, inside the TensorFlow graph: training and serving share this code."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+# Larger images are refused by their header, before a decoder allocates anything for them.
+MAX_PIXELS = 64 * 2**20
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+_IHDR_END = 26  # signature 8, chunk length and type 8, sides 8, bit depth 1, colour type 1
+
+# First bytes of formats that people do put into image sets, for a reason that names them.
+_OTHER_FORMATS = {b"GIF8": "GIF", b"BM": "BMP", b"RIFF": "WebP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+
+# An operation that fails is named in the error, and the name is all that it lets us say.
+_UNDECODABLE = "images_undecodable"
+
+
+def preprocess_images(encoded: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
+    """Decodes PNG and JPEG images, crops them to the target's aspect ratio and resizes them.
+
+    Transparency is composited over white, 16-bit channels are rounded to 8, the EXIF orientation
+    of a JPEG is applied, CMYK becomes RGB. The centre is cropped, then resized with an
+    antialiased triangle filter; an image that already has the target's size passes bit by bit.
+    With one channel, luma is (19595 R + 38470 G + 7471 B + 2^15) >> 16 (ITU-R 601), which keeps
+    gray images exactly. Memory beyond the result is bounded by the few images decoded at a time.
+
+    Args:
+        encoded: string [N], PNG or JPEG files.
+        image_shape: height, width and channels (1 or 3) of the result.
+
+    Returns:
+        uint8 [N, H, W, C].
+
+    Raises:
+        tf.errors.InvalidArgumentError: when run, naming `images`, for bytes that are not a whole
+            PNG or JPEG or whose header announces more than `MAX_PIXELS`.
+    """
+    height, width, channels = image_shape
+    if channels not in (1, 3):
+        raise ValueError(f"image_shape must end in 1 or 3 channels. Received: {image_shape}")
+
+    def one(image: tf.Tensor) -> tf.Tensor:
+        pixels = _fit(decode_image(image), height, width)
+        return _luma(pixels) if channels == 1 else pixels
+
+    # Hundreds of tiny operations per image: on an accelerator each would be a round trip.
+    with tf.device("/CPU:0"):
+        return tf.map_fn(
+            one, encoded, fn_output_signature=tf.TensorSpec(image_shape, tf.uint8), name="images"
+        )
+
+
+def decode_image(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes one PNG or JPEG, string [], into upright uint8 [h, w, 3]; errors as above."""
+    is_png = _starts_with(encoded, _PNG)
+    known = tf.debugging.Assert(
+        is_png | _starts_with(encoded, _JPEG), ["images: not a PNG or JPEG image"]
+    )
+    with tf.control_dependencies([known]):
+        pixels = tf.cond(is_png, lambda: _decode_png(encoded), lambda: _decode_jpeg(encoded))
+    return tf.ensure_shape(pixels, [None, None, 3])
+
+
+def pack_pixels(pixels: tf.Tensor) -> tf.Tensor:
+    """uint8 [N, ...] -> string [N], the raw bytes of each row-major image."""
+    size = tf.reduce_prod(tf.shape(pixels)[1:])
+    # A serialized TensorProto ends in the tensor's bytes; no operation writes them alone.
+    protos = tf.map_fn(tf.io.serialize_tensor, pixels, fn_output_signature=tf.string)
+    return tf.strings.substr(protos, -size, size)
+
+
+def unpack_pixels(packed: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
+    """string [N] of raw bytes -> uint8 [N, H, W, C], the inverse of `pack_pixels`."""
+    return tf.reshape(tf.io.decode_raw(packed, tf.uint8), [-1, *image_shape])
+
+
+def reason_unusable(encoded: bytes) -> str | None:
+    """Why an image cannot be used, in a few words, or None. Eager and per image: for the rare."""
+    if not encoded:
+        return "empty image"
+    if encoded.startswith(_PNG):
+        kind = "PNG"
+    elif encoded.startswith(_JPEG):
+        kind = "JPEG"
+    else:
+        for magic, name in _OTHER_FORMATS.items():
+            if encoded.startswith(magic):
+                return f"{name} image, not PNG or JPEG"
+        return "not a PNG or JPEG image"
+    try:
+        decode_image(tf.constant(encoded))
+    except tf.errors.InvalidArgumentError as error:
+        if "more than" in error.message:
+            return f"{kind} larger than {MAX_PIXELS} pixels"
+        return f"truncated or corrupt {kind}"
+    return None
+
+
+def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
+    whole = tf.debugging.Assert(
+        tf.strings.length(encoded) >= _IHDR_END, ["images: truncated PNG image"]
+    )
+    with tf.control_dependencies([whole]):
+        sides = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
+        kind = tf.io.decode_raw(tf.strings.substr(encoded, 24, 2), tf.uint8)
+        depth, colour = kind[0], kind[1]
+
+    # The decoder makes up an alpha of 2^depth - 1 where there is none: 255 for eight bits, but
+    # nearly transparent for images of 2, 4 or 16 grays or palette entries.
+    def palette() -> tf.Tensor:
+        rgb_or_rgba = tf.io.decode_png(encoded, channels=0, name=_UNDECODABLE)
+        missing = 4 - tf.shape(rgb_or_rgba)[-1]
+        return tf.pad(rgb_or_rgba, [[0, 0], [0, 0], [0, missing]], constant_values=255)
+
+    def up_to_eight_bits() -> tf.Tensor:
+        rgba = tf.io.decode_png(encoded, channels=4, name=_UNDECODABLE)
+
+        def opaque() -> tf.Tensor:
+            made_up = tf.bitwise.left_shift(tf.constant(1, tf.uint8), depth) - 1
+            wrong = (rgba == made_up) & tf.constant([False, False, False, True])
+            return tf.where(wrong, tf.constant(255, tf.uint8), rgba)
+
+        return tf.cond(depth < 8, opaque, lambda: rgba)
+
+    def sixteen_bits() -> tf.Tensor:
+        wide = tf.io.decode_png(encoded, channels=4, dtype=tf.uint16, name=_UNDECODABLE)
+        return tf.cast((tf.cast(wide, tf.int32) + 128) // 257, tf.uint8)  # 65535 / 255 = 257
+
+    with tf.control_dependencies([_bounded(sides)]):
+        rgba = tf.switch_case(
+            tf.where(colour == 3, 0, tf.where(depth <= 8, 1, 2)),
+            [palette, up_to_eight_bits, sixteen_bits],
+        )
+    rgb, alpha = rgba[..., :3], rgba[..., 3:]
+    return tf.cond(
+        tf.reduce_all(alpha == 255), lambda: rgb, lambda: _composite_over_white(rgb, alpha)
+    )
+
+
+def _composite_over_white(rgb: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
+    rgb, alpha = tf.cast(rgb, tf.int32), tf.cast(alpha, tf.int32)
+    return tf.cast((rgb * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
+
+
+def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    sides = tf.image.extract_jpeg_shape(encoded, name=_UNDECODABLE)[:2]
+    with tf.control_dependencies([_bounded(sides)]):
+        # CMYK and YCCK come out as RGB too.
+        pixels = tf.io.decode_jpeg(
+            encoded, channels=3, dct_method="INTEGER_ACCURATE", name=_UNDECODABLE
+        )
+    has_exif = tf.strings.regex_full_match(
+        tf.strings.substr(encoded, 0, 2**16), r"(?s)\C*Exif\x00\x00\C*"
+    )
+    orientation = tf.cond(has_exif, lambda: _exif_orientation(encoded), lambda: tf.constant(1))
+    return tf.cond(orientation > 1, lambda: _upright(pixels, orientation), lambda: pixels)
+
+
+def _bounded(sides: tf.Tensor) -> tf.Operation:
+    pixels = tf.reduce_prod(tf.cast(sides, tf.int64))
+    # A side beyond 2^31 reads as a negative number; one of 0 is left to the decoder.
+    fits = tf.reduce_all(sides >= 0) & (pixels <= MAX_PIXELS)
+    return tf.debugging.Assert(fits, [f"images: more than {MAX_PIXELS} pixels:", sides])
+
+
+def _exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
+    """The orientation tag, int32 [] in 1..8, of a JPEG; 1 where there is none."""
+    size = tf.strings.length(encoded)
+
+    def searching(position: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
+        return (tiff == 0) & (position + 10 <= size)
+
+    def next_segment(position: tf.Tensor, tiff: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # Marker (2 bytes), length of what follows it (2), and of APP1 the signature (6).
+        head = tf.cast(
+            tf.io.decode_raw(tf.strings.substr(encoded, position, 4), tf.uint8), tf.int32
+        )
+        fill = (head[0] == 0xFF) & (head[1] == 0xFF)
+        is_segment = (head[0] == 0xFF) & (head[1] != 0xDA)  # 0xDA: the picture itself begins
+        is_exif = (head[1] == 0xE1) & (tf.strings.substr(encoded, position + 4, 6) == b"Exif\0\0")
+        following = tf.where(fill, position + 1, position + 2 + head[2] * 256 + head[3])
+        return (
+            tf.where(is_segment, following, size),
+            tf.where(is_segment & is_exif, position + 10, 0),
+        )
+
+    _, tiff = tf.while_loop(searching, next_segment, [tf.constant(2), tf.constant(0)])
+    return tf.cond(
+        tiff > 0,
+        lambda: _tiff_orientation(tf.strings.substr(encoded, tiff, 2**16)),
+        lambda: tf.constant(1),
+    )
+
+
+def _tiff_orientation(tiff: tf.Tensor) -> tf.Tensor:
+    """Tag 0x0112 of the first directory of a TIFF header, of either byte order."""
+    # Sixteen zero bytes make every fixed-size read below fall inside, whatever the file claims.
+    data = tf.cast(tf.io.decode_raw(tiff + 16 * b"\0", tf.uint8), tf.int64)
+    size = tf.size(data, out_type=tf.int64) - 16
+    weights = tf.constant([2**24, 2**16, 2**8, 1], tf.int64)
+    weights = tf.cond(data[0] == ord("M"), lambda: weights, lambda: weights[::-1])
+    # Weights of a two-byte number: the last two of big-endian, the first two of little-endian.
+    short = tf.cond(data[0] == ord("M"), lambda: weights[2:], lambda: weights[:2])
+
+    directory = tf.clip_by_value(tf.reduce_sum(data[4:8] * weights), 0, size)
+    count = tf.reduce_sum(data[directory : directory + 2] * short)
+    count = tf.clip_by_value(count, 0, tf.maximum(size - directory - 2, 0) // 12)
+    start = directory + 2
+    # Per entry: tag 2, type 2, count 4, value 4 bytes.
+    entries = tf.reshape(data[start : start + 12 * count], [-1, 12])
+    tags = tf.linalg.matvec(entries[:, 0:2], short)
+    values = tf.linalg.matvec(entries[:, 8:10], short)
+    found = tf.reduce_max(tf.where(tags == 0x0112, values, 1))
+    return tf.cast(tf.where((found >= 1) & (found <= 8), found, 1), tf.int32)
+
+
+def _upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Undoes an EXIF orientation: 5 to 8 swap the axes, then either axis may be mirrored."""
+    pixels = tf.cond(orientation >= 5, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
+    vertical = tf.reduce_any(orientation == [3, 4, 7, 8])
+    horizontal = tf.reduce_any(orientation == [2, 3, 6, 7])
+    return tf.reverse(pixels, tf.boolean_mask([0, 1], tf.stack([vertical, horizontal])))
+
+
+def _fit(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Centre-crops uint8 [h, w, 3] to the aspect ratio height:width and resizes it."""
+    h, w = tf.unstack(tf.shape(pixels)[:2])
+
+    def resized() -> tf.Tensor:
+        # Rounded to nearest, in 64 bits: sides multiply.
+        h64, w64 = tf.cast(h, tf.int64), tf.cast(w, tf.int64)
+        crop_h = tf.clip_by_value((2 * w64 * height + width) // (2 * width), 1, h64)
+        crop_w = tf.clip_by_value((2 * h64 * width + height) // (2 * height), 1, w64)
+        top, left = (h64 - crop_h) // 2, (w64 - crop_w) // 2
+        crop = pixels[top : top + crop_h, left : left + crop_w]
+        scaled = tf.image.resize(crop, [height, width], method="bilinear", antialias=True)
+        return tf.cast(tf.clip_by_value(tf.round(scaled), 0.0, 255.0), tf.uint8)
+
+    fitted = tf.cond((h == height) & (w == width), lambda: pixels, resized)
+    return tf.ensure_shape(fitted, [height, width, 3])
+
+
+def _luma(rgb: tf.Tensor) -> tf.Tensor:
+    weighted = tf.cast(rgb, tf.int32) * tf.constant([19595, 38470, 7471])
+    luma = tf.bitwise.right_shift(tf.reduce_sum(weighted, axis=-1, keepdims=True) + 2**15, 16)
+    return tf.cast(luma, tf.uint8)
+
+
+def _starts_with(encoded: tf.Tensor, magic: bytes) -> tf.Tensor:
+    return tf.strings.substr(encoded, 0, len(magic)) == magic
