@@ -25,20 +25,20 @@ SIGNATURE = "evaluate"
 class ReconstructionEvaluatorSpec(types.ComponentSpec):
     """Interface of `ReconstructionEvaluator`; the keys are those of TFX's Evaluator."""
 
-    PARAMETERS = {  # noqa: RUF012
+    PARAMETERS = {
         "eval_config": component_spec.ExecutionParameter(type=str),
         "gate": component_spec.ExecutionParameter(type=str),
         "example_splits": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
-    INPUTS = {  # noqa: RUF012
+    INPUTS = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "baseline_model": component_spec.ChannelParameter(
             type=standard_artifacts.Model, optional=True
         ),
     }
-    OUTPUTS = {  # noqa: RUF012
+    OUTPUTS = {
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
     }

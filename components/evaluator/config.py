@@ -39,7 +39,7 @@ class GateConfig(Section):
     """Thresholds per metric; a candidate that misses one is not released."""
 
     # Metric name -> threshold; at least one. Default: nmse at most 0.1.
-    thresholds: dict[str, Threshold] = {"nmse": Threshold(max=0.1)}
+    thresholds: dict[str, Threshold] = Field(default_factory=lambda: {"nmse": Threshold(max=0.1)})
 
     @model_validator(mode="after")
     def _known_metrics(self) -> GateConfig:

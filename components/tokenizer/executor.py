@@ -1,0 +1,179 @@
+"""Encodes files of images into files of codes, one Beam element per file.
+
+A file is the unit because gzip files cannot be read from the middle anyhow, and because inside
+one file everything that touches an image then runs in C++ over whole batches: tf.data reads and
+parses ahead while the model encodes, and Arrow columns become Examples in one call.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from apache_beam.utils import shared
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+from tfx.utils import io_utils, path_utils
+from tfx_bsl.coders import example_coder
+
+from components import features
+from components.errors import PipelineError
+
+SIGNATURE = "pixels"
+
+# Beside the splits, not in them: readers take every file of a split's folder.
+_UNFINISHED = ".unfinished"
+
+
+class _Job(NamedTuple):
+    """One file of images and the file of codes to make of it."""
+
+    images: str
+    codes: str
+    unfinished: str
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """See `components.tokenizer.component.Tokenizer`."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes `codes`.
+
+        Raises:
+            PipelineError: a file is damaged, its images are not of the model's size, or the model
+                makes codes that its codebook does not have.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        images = artifact_utils.get_single_instance(input_dict["examples"])
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        codes = artifact_utils.get_single_instance(output_dict["codes"])
+        codes.split_names = images.split_names
+        examples_utils.set_payload_format(codes, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        examples_utils.set_file_format(codes, "tfrecords_gzip")
+
+        unfinished = os.path.join(codes.uri, _UNFINISHED)
+        fileio.makedirs(unfinished)
+        encode = _Encode(
+            path_utils.serving_model_path(model.uri),
+            exec_properties["num_codes"],
+            exec_properties["batch_size"],
+        )
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "Files" >> beam.Create(list(_jobs(images, codes, unfinished)))
+                | "Spread" >> beam.Reshuffle()
+                | "Encode" >> beam.ParDo(encode)
+            )
+        fileio.rmtree(unfinished)
+
+
+def _jobs(images: types.Artifact, codes: types.Artifact, unfinished: str) -> Iterator[_Job]:
+    for split in artifact_utils.decode_split_names(images.split_names):
+        pattern = io_utils.all_files_pattern(artifact_utils.get_split_uri([images], split))
+        files = sorted(fileio.glob(pattern))
+        if not files:
+            raise PipelineError(f"{pattern}: split {split!r} has no files; run Transform again")
+        folder = artifact_utils.get_split_uri([codes], split)
+        fileio.makedirs(folder)
+        for index, file in enumerate(files):
+            name = f"codes-{index:05}-of-{len(files):05}.gz"
+            yield _Job(file, os.path.join(folder, name), unfinished)
+
+
+class _Encode(beam.DoFn):
+    """Encodes one file; a file of codes appears only when it is complete."""
+
+    def __init__(self, model_path: str, num_codes: int, batch_size: int):
+        self._model_path = model_path
+        self._num_codes = num_codes
+        self._batch_size = batch_size
+        self._shared = shared.Shared()
+        self._images = beam.metrics.Metrics.counter("Tokenizer", "images")
+
+    def setup(self) -> None:
+        # One model per process, however many threads work in it.
+        self._model = self._shared.acquire(lambda: tf.saved_model.load(self._model_path))
+        self._signature = self._model.signatures[SIGNATURE]
+        self._image_shape = self._signature.structured_input_signature[1]["images"].shape[1:]
+        self._encoder = example_coder.RecordBatchToExamplesEncoder()
+
+    def process(self, job: _Job) -> None:
+        # Beam may run a file twice at once; each attempt writes its own file.
+        attempt = os.path.join(job.unfinished, uuid.uuid4().hex)
+        with tf.io.TFRecordWriter(attempt, "GZIP") as writer:
+            for images, labels in self._batches(job.images):
+                codes = self._signature(images=images)["codes"].numpy()
+                for example in self._encoder.encode(self._columns(codes, labels.numpy())):
+                    writer.write(example)
+                self._images.inc(len(codes))
+        fileio.rename(attempt, job.codes, overwrite=True)
+
+    def _batches(self, file: str) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """Yields images uint8 [N, H, W, C] and labels int64 [N]."""
+        spec = {
+            features.IMAGE: tf.io.FixedLenFeature([], tf.string),
+            features.LABEL: tf.io.FixedLenFeature([], tf.int64),
+        }
+
+        def parse(examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            parsed = tf.io.parse_example(examples, spec)
+            pixels = tf.io.decode_raw(parsed[features.IMAGE], tf.uint8)
+            return tf.reshape(pixels, [-1, *self._image_shape]), parsed[features.LABEL]
+
+        compression = "GZIP" if file.endswith(".gz") else ""
+        records = tf.data.TFRecordDataset(file, compression, buffer_size=1 << 20)
+        batches = iter(records.batch(self._batch_size).map(parse).prefetch(2))
+        while True:
+            try:
+                batch = next(batches, None)
+            except tf.errors.DataLossError as error:
+                raise PipelineError(f"{file} is damaged; run Transform again") from error
+            except tf.errors.InvalidArgumentError as error:
+                size = "×".join(map(str, self._image_shape))
+                raise PipelineError(
+                    f"{file} does not hold images of {size}, which the model takes; "
+                    "train it on the output of the same Transform"
+                ) from error
+            if batch is None:
+                return
+            yield batch
+
+    def _columns(self, codes: np.ndarray, labels: np.ndarray) -> pa.RecordBatch:
+        """Codes [N, ...] and labels [N] as a table of N records."""
+        if not 0 <= codes.min() <= codes.max() < self._num_codes:
+            raise PipelineError(
+                f"{self._model_path} makes codes {codes.min()} to {codes.max()}, but its codebook "
+                f"has {self._num_codes}; train it with the same model.quantizer.num_codes"
+            )
+        data = np.ascontiguousarray(codes, features.code_dtype(self._num_codes))
+        count = len(codes)
+        ends = np.arange(count + 1, dtype=np.int32)
+        rows = pa.array(ends)  # one value per record
+        values = pa.Array.from_buffers(
+            pa.binary(),
+            count,
+            [None, pa.py_buffer(ends * (data.nbytes // count)), pa.py_buffer(data)],
+        )
+        return pa.RecordBatch.from_arrays(
+            [
+                pa.ListArray.from_arrays(rows, values),
+                pa.ListArray.from_arrays(rows, pa.array(labels)),
+            ],
+            [features.CODES, features.LABEL],
+        )

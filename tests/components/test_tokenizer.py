@@ -1,0 +1,172 @@
+"""Every image's codes stay with its label, in every split, however the work is cut."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tfx.components.util import tfxio_utils
+from tfx.types import artifact_utils, channel_utils, standard_artifacts
+from tfx_bsl.tfxio import dataset_options
+
+from components import features
+from components.errors import PipelineError
+from components.tokenizer import component, executor
+
+HEIGHT, WIDTH = 6, 4
+
+
+class Stub(tf.Module):
+    """Codes [N, 3, 2] that give the image away: the mean of each 2×2 block, plus `offset`."""
+
+    def __init__(self, offset=0):
+        super().__init__()
+        self._offset = tf.Variable(offset)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, HEIGHT, WIDTH, 1], tf.uint8, name="images")])
+    def pixels(self, images):
+        blocks = tf.nn.avg_pool2d(tf.cast(images, tf.float32), 2, 2, "VALID")
+        codes = tf.cast(tf.squeeze(blocks, 3), tf.int32) + self._offset
+        return {"codes": codes, "release": tf.zeros([tf.shape(images)[0]], tf.int64)}
+
+
+def expected_codes(images, offset=0):
+    return images.reshape(-1, 3, 2, 2, 2).mean((2, 4)).astype(int) + offset
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    def save(name, offset):
+        artifact = standard_artifacts.Model()
+        artifact.uri = str(tmp_path_factory.mktemp(name))
+        module = Stub(offset)
+        path = Path(artifact.uri, "Format-Serving")
+        tf.saved_model.save(module, str(path), signatures={"pixels": module.pixels})
+        return artifact
+
+    return {offset: save(f"model{offset}", offset) for offset in (0, 1000)}
+
+
+def write_examples(folder, splits, shape=(HEIGHT, WIDTH)):
+    """Transformed Examples: {split: [images of each file]}; labels count through each split."""
+    artifact = standard_artifacts.Examples()
+    artifact.uri = str(folder / "transformed")
+    artifact.split_names = artifact_utils.encode_split_names(list(splits))
+    random = np.random.default_rng(0)
+    written = {}
+    for split, files in splits.items():
+        images = random.integers(0, 256, (sum(files), *shape), np.uint8)
+        written[split] = images
+        path = Path(artifact.uri, f"Split-{split}")
+        path.mkdir(parents=True)
+        start = 0
+        for index, count in enumerate(files):
+            name = path / f"transformed_examples-{index:05}-of-{len(files):05}.gz"
+            with tf.io.TFRecordWriter(str(name), "GZIP") as writer:
+                for label in range(start, start + count):
+                    feature = {
+                        "image": tf.train.Feature(bytes_list={"value": [images[label].tobytes()]}),
+                        "label": tf.train.Feature(int64_list={"value": [label]}),
+                        "num_classes": tf.train.Feature(int64_list={"value": [7]}),
+                    }
+                    example = tf.train.Example(features=tf.train.Features(feature=feature))
+                    writer.write(example.SerializeToString())
+            start += count
+    return artifact, written
+
+
+def tokenize(folder, examples, model, num_codes=256, batch_size=32):
+    output = standard_artifacts.Examples()
+    output.uri = str(folder / "codes")
+    executor.Executor().Do(
+        {"examples": [examples], "model": [model]},
+        {"codes": [output]},
+        {"num_codes": num_codes, "batch_size": batch_size, "code_version": ""},
+    )
+    return output
+
+
+def read(artifact, split, dtype):
+    """{label: codes} of all records of a split."""
+    found = {}
+    for file in sorted(Path(artifact.uri, f"Split-{split}").iterdir()):
+        for record in tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator():
+            feature = tf.train.Example.FromString(record).features.feature
+            assert set(feature) == {"codes", "label"}
+            (label,) = feature["label"].int64_list.value
+            (codes,) = feature["codes"].bytes_list.value
+            assert label not in found
+            found[label] = np.frombuffer(codes, dtype).reshape(3, 2)
+    return found
+
+
+@pytest.mark.parametrize(("offset", "num_codes", "dtype"), [(0, 256, "u1"), (1000, 2000, "<u2")])
+def test_codes_stay_with_their_labels_in_every_split(tmp_path, model, offset, num_codes, dtype):
+    # Files that are no multiple of the batch, smaller than it, and empty.
+    examples, images = write_examples(tmp_path, {"train": [70, 5, 0], "eval": [33]})
+    output = tokenize(tmp_path, examples, model[offset], num_codes)
+    assert artifact_utils.decode_split_names(output.split_names) == ["train", "eval"]
+    for split, expected in images.items():
+        found = read(output, split, dtype)
+        assert sorted(found) == list(range(len(expected)))
+        in_order = np.stack([found[label] for label in sorted(found)])
+        np.testing.assert_array_equal(in_order, expected_codes(expected, offset))
+    assert sorted(path.name for path in Path(output.uri).iterdir()) == ["Split-eval", "Split-train"]
+
+
+def test_stock_readers_find_the_codes(tmp_path, model):
+    examples, images = write_examples(tmp_path, {"eval": [9]})
+    output = tokenize(tmp_path, examples, model[0])
+    factory = tfxio_utils.get_record_batch_factory_from_artifact([output], ["Test"])
+    files = [str(path) for path in Path(output.uri, "Split-eval").iterdir()]
+    options = dataset_options.RecordBatchesOptions(batch_size=100, num_epochs=1, shuffle=False)
+    (batch,) = factory(files, options, None)
+    codes = [np.frombuffer(value[0], "u1") for value in batch.column("codes").to_pylist()]
+    np.testing.assert_array_equal(np.reshape(codes, (-1, 3, 2)), expected_codes(images["eval"]))
+
+
+def test_a_code_that_the_codebook_does_not_have_is_never_wrapped(tmp_path, model):
+    examples, _ = write_examples(tmp_path, {"eval": [4]})
+    with pytest.raises(PipelineError, match="codebook has 256"):
+        tokenize(tmp_path, examples, model[1000], num_codes=256)
+    assert list(Path(tmp_path, "codes", "Split-eval").iterdir()) == []
+
+
+def test_images_of_another_size_name_the_file(tmp_path, model):
+    examples, _ = write_examples(tmp_path, {"eval": [4]}, shape=(5, 5))
+    with pytest.raises(PipelineError, match=r"Split-eval.*does not hold images of 6×4×1"):
+        tokenize(tmp_path, examples, model[0])
+
+
+def test_a_damaged_file_is_named_and_leaves_no_codes(tmp_path, model):
+    examples, _ = write_examples(tmp_path, {"eval": [2000]})
+    (file,) = Path(examples.uri, "Split-eval").iterdir()
+    file.write_bytes(file.read_bytes()[:-5000])
+    with pytest.raises(PipelineError, match=f"{file.name} is damaged"):
+        tokenize(tmp_path, examples, model[0])
+    assert list(Path(tmp_path, "codes", "Split-eval").iterdir()) == []
+
+
+def test_a_split_without_files_is_named(tmp_path, model):
+    examples, _ = write_examples(tmp_path, {"train": [3], "eval": []})
+    with pytest.raises(PipelineError, match="split 'eval' has no files"):
+        tokenize(tmp_path, examples, model[0])
+
+
+def test_the_component_is_keyed_by_all_that_matters():
+    def make(**changes):
+        return component.Tokenizer(
+            examples=channel_utils.as_channel([standard_artifacts.Examples()]),
+            model=channel_utils.as_channel([standard_artifacts.Model()]),
+            **{"num_codes": 64, **changes},
+        )
+
+    base = make()
+    assert base.id == "Tokenizer"
+    assert base.outputs["codes"].type is standard_artifacts.Examples
+    for change in ({"num_codes": 65}, {"batch_size": 1}, {"code_version": "other"}):
+        assert make(**change).exec_properties != base.exec_properties
+
+
+def test_code_dtypes():
+    assert [features.code_dtype(k).itemsize for k in (256, 257, 65536, 65537)] == [1, 2, 2, 4]
