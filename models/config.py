@@ -111,11 +111,10 @@ class ImageShape(Section):
 
 
 class NetworkConfig(Section):
-    """All that the shape of the networks depends on."""
+    """All that the shape of the VQ-VAE depends on."""
 
     image: ImageShape
     model: ModelConfig = ModelConfig()
-    prior: PriorConfig = PriorConfig()
 
     @model_validator(mode="after")
     def _divisible(self) -> NetworkConfig:

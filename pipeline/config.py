@@ -73,8 +73,8 @@ class Config(Section):
 
     @property
     def network(self) -> NetworkConfig:
-        """The sections that the shape of the networks depends on."""
-        return NetworkConfig(image=self.data.image, model=self.model, prior=self.prior)
+        """The sections that the shape of the VQ-VAE depends on."""
+        return NetworkConfig(image=self.data.image, model=self.model)
 
     @model_validator(mode="after")
     def _network_fits(self) -> Config:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from models.config import Positive, Section
+from models.config import NetworkConfig, Positive, PriorConfig, Section
 
 
 class StageConfig(Section):
@@ -39,3 +39,22 @@ class TrainingConfig(Section):
     cache_mib: Annotated[int, Field(ge=0)] = 1024
     vqvae: StageConfig = StageConfig()
     prior: StageConfig = StageConfig()
+
+
+class VQVAESettings(Section):
+    """What the Trainer of the VQ-VAE is given; nothing else decides its result."""
+
+    network: NetworkConfig
+    stage: StageConfig
+    seed: int
+    cache_mib: int
+    jit_compile: bool | Literal["auto"]
+    code_version: str
+    # Directory in which checkpoints of all trainings are kept.
+    checkpoints: str
+
+
+class PriorSettings(VQVAESettings):
+    """What the Trainer of the prior is given."""
+
+    prior: PriorConfig

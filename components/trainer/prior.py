@@ -1,0 +1,125 @@
+"""Trainer of the prior: `run_fn` of a TFX Trainer, and the export of the combined model."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import tensorflow as tf
+import tensorflow_transform as tft
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from components import features
+from components.trainer import run
+from components.trainer.config import PriorSettings
+from components.trainer.data import (
+    Batch,
+    Source,
+    parse_codes,
+    parse_images,
+    read_num_classes,
+)
+from components.trainer.pictures import image_grid
+from models.export import export_release, restore_vqvae
+from models.prior import GatedPixelCNN
+from models.vqvae import VQVAE
+
+# Directory beside the combined SavedModel for the three that are served.
+RELEASE_DIRECTORY = "release"
+_SHOWN_PER_ROW = 8
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Fits the prior on the Tokenizer's codes and writes the combined model."""
+    settings = run.read_settings(fn_args, PriorSettings)
+    run.make_reproducible(settings.seed)
+    network = settings.network
+    num_codes = network.model.quantizer.num_codes
+    data = run.read_data(fn_args, parse_codes(network.code_shape, num_codes), settings)
+    vqvae = VQVAE(network, data_variance=1.0)
+    restore_vqvae(vqvae, fn_args.base_model)
+
+    strategy = run.build_strategy()
+    with strategy.scope():
+        prior = GatedPixelCNN(
+            settings.prior,
+            num_codes,
+            read_num_classes(fn_args.train_files),
+            network.code_shape,
+            settings.seed,
+        )
+    objective = PriorObjective(prior, vqvae, settings.seed)
+    run.train(objective, data, strategy, settings, fn_args, inputs=[fn_args.base_model])
+
+    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
+    layer = transform.transform_features_layer()
+    export_release(
+        vqvae,
+        prior,
+        preprocess=lambda images: _pixels(layer, images, network.image.hwc),
+        preprocess_resources=layer,
+        parse=parse_images(network.image),
+        combined=fn_args.serving_model_dir,
+        release=os.path.join(os.path.dirname(fn_args.serving_model_dir), RELEASE_DIRECTORY),
+    )
+
+
+def _pixels(layer, images, shape):
+    """The Transform graph on encoded images. string `[N]` -> uint8 `[N, H, W, C]`."""
+    transformed = layer({features.IMAGE: images})
+    pixels = tf.io.decode_raw(transformed[features.IMAGE], tf.uint8, fixed_length=math.prod(shape))
+    return tf.reshape(pixels, [-1, *shape])
+
+
+class PriorObjective:
+    """Negative log-likelihood of the codes, in nats per code."""
+
+    stage = "prior"
+
+    def __init__(self, prior: GatedPixelCNN, vqvae: VQVAE, seed: int):
+        self.model = prior
+        self._vqvae = vqvae
+        self._seed = seed
+        self._codes_per_image = math.prod(prior.code_shape)
+        self._log_prob = tf.function(prior.log_prob, reduce_retracing=True)
+        self._sample = tf.function(prior.sample)
+
+    def loss(self, batch: Batch, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        labels = self._hide_some(batch[features.LABEL], step)
+        log_prob = self.model.log_prob(batch[features.CODES], labels, training=True)
+        return {"loss": -tf.reduce_mean(log_prob) / self._codes_per_image}
+
+    def _hide_some(self, labels, step):
+        """Labels with a share of them replaced by -1, so that both kinds of sampling work."""
+        fraction = self.model.config.unconditional_fraction
+        seed = tf.stack([tf.constant(self._seed, tf.int64), step])
+        hidden = tf.random.stateless_uniform(tf.shape(labels), seed) < fraction
+        return tf.where(hidden, features.NO_LABEL, labels)
+
+    def describe(self, means: dict[str, tf.Tensor]) -> dict[str, float]:
+        nats = float(means["loss"])
+        return {"loss": nats, "bits_per_code": nats / math.log(2.0)}
+
+    def evaluate(self, held_out: Source) -> dict[str, float]:
+        conditional, unconditional, images = 0.0, 0.0, 0
+        for batch in held_out.once(256):
+            codes, labels = batch[features.CODES], batch[features.LABEL]
+            # A label that training never saw says nothing.
+            known = tf.where(labels < self.model.num_classes, labels, features.NO_LABEL)
+            none = tf.fill(tf.shape(labels), features.NO_LABEL)
+            conditional -= float(tf.reduce_sum(self._log_prob(codes, known)))
+            unconditional -= float(tf.reduce_sum(self._log_prob(codes, none)))
+            images += int(tf.shape(labels)[0])
+        bits = images * self._codes_per_image * math.log(2.0)
+        values = {"bits_per_code": unconditional / bits}
+        if self.model.num_classes:
+            values["bits_per_code_given_label"] = conditional / bits
+        return values
+
+    def show(self, step: int) -> None:
+        classes = range(min(self.model.num_classes, 10)) or [features.NO_LABEL]
+        labels = tf.repeat(tf.constant(list(classes), tf.int32), _SHOWN_PER_ROW)
+        codes = self._sample(labels, tf.constant(self._seed, tf.int64), 1.0)
+        images = self._vqvae.decode(codes)
+        rows = tf.reshape(images, [len(classes), _SHOWN_PER_ROW, *images.shape[1:]])
+        tf.summary.image("samples", image_grid(rows)[None], step=step)

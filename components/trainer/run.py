@@ -1,0 +1,91 @@
+"""What both run functions do around their training: settings, data, strategy, checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import TypeVar
+
+import keras
+import tensorflow as tf
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from components.trainer.config import VQVAESettings
+from components.trainer.data import Parse, Source
+from components.trainer.loop import Objective, Places, fit
+
+Settings = TypeVar("Settings", bound=VQVAESettings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The two splits of a training."""
+
+    train: Source
+    held_out: Source
+
+
+def read_settings(fn_args: FnArgs, kind: type[Settings]) -> Settings:
+    """The settings that the pipeline put into `custom_config`."""
+    return kind.model_validate_json(fn_args.custom_config["settings"])
+
+
+def read_data(fn_args: FnArgs, parse: Parse, settings: VQVAESettings) -> Data:
+    """Both splits, in memory where they fit."""
+    cache_bytes = settings.cache_mib * 2**20
+    return Data(
+        Source(fn_args.train_files, parse, cache_bytes),
+        Source(fn_args.eval_files, parse, cache_bytes),
+    )
+
+
+def build_strategy() -> tf.distribute.Strategy:
+    """All GPUs of this machine, or its one device."""
+    if len(tf.config.list_logical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def make_reproducible(seed: int) -> None:
+    """A seed fixes the result on one machine."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def train(
+    objective: Objective,
+    data: Data,
+    strategy: tf.distribute.Strategy,
+    settings: VQVAESettings,
+    fn_args: FnArgs,
+    inputs: Sequence[str] = (),
+) -> None:
+    """Fits `objective`; `inputs` are paths that decide the result besides the training data."""
+    has_gpu = bool(tf.config.list_logical_devices("GPU"))
+    fit(
+        objective,
+        data.train,
+        data.held_out,
+        settings.stage,
+        settings.seed,
+        strategy,
+        Places(
+            checkpoints=_checkpoints(objective.stage, settings, [*fn_args.train_files, *inputs]),
+            logs=fn_args.model_run_dir,
+        ),
+        # Compilation costs a CPU more than it gives back on networks of this size.
+        jit_compile=has_gpu if settings.jit_compile == "auto" else settings.jit_compile,
+    )
+
+
+def _checkpoints(stage: str, settings: VQVAESettings, inputs: Sequence[str]) -> str:
+    """A directory named by all that decides the result: settings, code version and inputs.
+
+    A rerun of an interrupted training finds it again, although TFX gives it another output
+    directory; a training with any other data, settings or code does not.
+    """
+    text = "\n".join([settings.model_dump_json(), *inputs])
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return os.path.join(settings.checkpoints, f"{stage}-{key}")

@@ -1,0 +1,85 @@
+"""Trainer of the VQ-VAE: `run_fn` of a TFX Trainer."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from components import features
+from components.trainer import run
+from components.trainer.config import VQVAESettings
+from components.trainer.data import Batch, Source, parse_images, read_pixel_variance
+from components.trainer.pictures import image_grid
+from models import metrics
+from models.export import export_vqvae
+from models.vqvae import VQVAE
+
+# Encodings per code that the codebook is first placed on.
+_POINTS_PER_CODE = 128
+_SHOWN = 16
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Fits the VQ-VAE on transformed Examples and writes its SavedModel."""
+    settings = run.read_settings(fn_args, VQVAESettings)
+    run.make_reproducible(settings.seed)
+    data_variance = read_pixel_variance(fn_args.train_files)
+    data = run.read_data(fn_args, parse_images(settings.network.image), settings)
+    strategy = run.build_strategy()
+    with strategy.scope():
+        vqvae = VQVAE(settings.network, data_variance, settings.seed)
+    place_codebook(vqvae, data.train, settings.seed)
+    shown = next(iter(data.held_out.once(_SHOWN)))[features.IMAGE]
+    run.train(VQVAEObjective(vqvae, shown), data, strategy, settings, fn_args)
+    export_vqvae(vqvae, fn_args.serving_model_dir)
+
+
+def place_codebook(vqvae: VQVAE, train: Source, seed: int) -> None:
+    """Starts the codebook on encodings of training images (k-means), not on noise."""
+    if not vqvae.config.model.quantizer.kmeans_iterations:
+        return
+    rows, columns = vqvae.config.code_shape
+    images = -(-_POINTS_PER_CODE * vqvae.quantizer.num_codes // (rows * columns))
+    batch = next(iter(train.batches(images, seed)))[features.IMAGE]
+    vqvae.quantizer.initialize(vqvae.encodings(batch))
+
+
+class VQVAEObjective:
+    """Reconstruction over data variance, plus commitment (eq. 3)."""
+
+    stage = "vqvae"
+
+    def __init__(self, vqvae: VQVAE, shown: tf.Tensor):
+        self.model = vqvae
+        self._shown = shown  # uint8 [N, H, W, C], the same originals at every evaluation
+        self._measure = tf.function(vqvae.measure, reduce_retracing=True)
+
+    def loss(self, batch: Batch, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = self.model(batch[features.IMAGE], training=True)
+        codes = tf.reshape(outputs.pop("codes"), [-1])
+        counts = tf.math.bincount(codes, minlength=self.model.quantizer.num_codes)
+        return {**outputs, "code_counts": tf.cast(counts, tf.float32)}
+
+    def describe(self, means: dict[str, tf.Tensor]) -> dict[str, float]:
+        used = np.count_nonzero(means["code_counts"])
+        return {
+            "loss": float(means["loss"]),
+            "nmse": float(means["reconstruction_loss"]),
+            "commitment": float(means["commitment_loss"]),
+            "codes_used": float(used),
+        }
+
+    def evaluate(self, held_out: Source) -> dict[str, float]:
+        config = self.model.config
+        sums = metrics.Sums.zero(self.model.quantizer.num_codes, config.image.hwc)
+        for batch in held_out.once(256):
+            sums.update(self._measure(batch[features.IMAGE]))
+        names = ("nmse", "psnr", "code_usage", "perplexity")
+        return {name: metrics.METRICS[name](sums) for name in names}
+
+    def show(self, step: int) -> None:
+        reconstructions = self.model.decode(self.model.encode(self._shown))
+        pairs = tf.stack([self._shown, reconstructions], axis=0)  # (2, N, H, W, C)
+        tf.summary.image("originals and reconstructions", image_grid(pairs)[None], step=step)
+        tf.summary.histogram("codes", self.model.encode(self._shown), step=step)

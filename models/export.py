@@ -1,0 +1,232 @@
+"""SavedModels of a trained VQ-VAE and its prior, one function per serving signature.
+
+They load with `tf.saved_model.load` or TensorFlow Serving and need none of this code. Input
+that cannot be used is INVALID_ARGUMENT and the message names the input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import tensorflow as tf
+
+from models.prior import GatedPixelCNN
+from models.vqvae import VQVAE
+
+# Text file among the assets of encode: the release it belongs to, 0 until it is released.
+RELEASE_ASSET = "release_version"
+
+Preprocess = Callable[[tf.Tensor], tf.Tensor]  # string [N] -> uint8 [N, H, W, C]
+Parse = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # serialized Examples [N] -> features
+
+
+class _Exported(tf.Module):
+    """What a SavedModel is made of: weights, and whatever else its signatures use."""
+
+    def __init__(self, weights: Iterable, **resources):
+        super().__init__()
+        # A flat list, so that the weights can be read back without the Keras object graph.
+        self.weights = [weight.value for weight in weights]
+        for name, resource in resources.items():
+            setattr(self, name, resource)
+
+
+def export_vqvae(vqvae: VQVAE, directory: str) -> None:
+    """Writes the SavedModel of a VQ-VAE alone: signature `pixels` (images -> codes).
+
+    Its weights can be read back with `restore_vqvae`.
+    """
+
+    @tf.function(input_signature=[_images_spec(vqvae)])
+    def pixels(images):
+        return {"codes": vqvae.encode(_checked(images))}
+
+    tf.saved_model.save(_Exported(vqvae.variables), directory, signatures={"pixels": pixels})
+
+
+def restore_vqvae(vqvae: VQVAE, directory: str) -> None:
+    """Reads the weights that `export_vqvae` wrote into a VQ-VAE of the same configuration."""
+    checkpoint = tf.train.Checkpoint(weights=[weight.value for weight in vqvae.variables])
+    status = checkpoint.read(f"{directory}/variables/variables")
+    status.assert_existing_objects_matched()
+
+
+def export_release(
+    vqvae: VQVAE,
+    prior: GatedPixelCNN,
+    preprocess: Preprocess,
+    preprocess_resources: object,
+    parse: Parse,
+    combined: str,
+    release: str,
+) -> None:
+    """Writes the combined SavedModel, and beside it the three that are served.
+
+    Args:
+        vqvae, prior: trained networks.
+        preprocess: encoded images to the pixels that the networks were trained on.
+        preprocess_resources: trackable object that owns what `preprocess` uses.
+        parse: serialized transformed Examples to `{"image": uint8 [N, H, W, C]}`.
+        combined: directory for signatures encode, pixels, decode, sample and evaluate.
+        release: directory for `encode/`, `decode/`, `sample/` and the facts in `model.json`.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        version = _release_table(scratch)
+        encode = _encode(vqvae, preprocess, version)
+        pixels = _pixels(vqvae, version)
+        decode, sample = _decode(vqvae), _sample(vqvae, prior)
+        encoder = [*vqvae.encoder.variables, *vqvae.quantizer.variables]
+        decoder = [*vqvae.decoder.variables, *vqvae.quantizer.variables]
+        resources = {"preprocess": preprocess_resources, "release": version}
+
+        served = Path(release)
+        tf.saved_model.save(
+            _Exported(encoder, **resources),
+            str(served / "encode"),
+            signatures={"serving_default": encode, "pixels": pixels},
+        )
+        tf.saved_model.save(
+            _Exported(decoder), str(served / "decode"), signatures={"serving_default": decode}
+        )
+        tf.saved_model.save(
+            _Exported([*decoder, *prior.variables]),
+            str(served / "sample"),
+            signatures={"serving_default": sample},
+        )
+        tf.saved_model.save(
+            _Exported([*vqvae.variables, *prior.variables], **resources),
+            combined,
+            signatures={
+                "serving_default": encode,
+                "encode": encode,
+                "pixels": pixels,
+                "decode": decode,
+                "sample": sample,
+                "evaluate": _evaluate(vqvae, prior, parse),
+            },
+        )
+    facts = {
+        "codebook_sha256": codebook_sha256(vqvae),
+        "image": list(vqvae.config.image.hwc),
+        "code_shape": list(vqvae.config.code_shape),
+        "num_codes": vqvae.quantizer.num_codes,
+        "num_classes": prior.num_classes,
+        "vqvae_parameters": int(vqvae.count_params()),
+        "prior_parameters": int(prior.count_params()),
+    }
+    (served / "model.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def codebook_sha256(vqvae: VQVAE) -> str:
+    """Fingerprint of the codebook: codes mean the same only where it is the same."""
+    embedding = vqvae.quantizer.embedding.numpy().astype("<f4")
+    return hashlib.sha256(embedding.tobytes()).hexdigest()
+
+
+def _encode(vqvae: VQVAE, preprocess: Preprocess, version: tf.lookup.StaticHashTable):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "images")])
+    def encode(images):
+        images = _checked(images)
+        codes = vqvae.encode(preprocess(images))
+        return {"codes": codes, "release": _release(version, codes)}
+
+    return encode
+
+
+def _pixels(vqvae: VQVAE, version: tf.lookup.StaticHashTable):
+    @tf.function(input_signature=[_images_spec(vqvae)])
+    def pixels(images):
+        codes = vqvae.encode(_checked(images))
+        return {"codes": codes, "release": _release(version, codes)}
+
+    return pixels
+
+
+def _decode(vqvae: VQVAE):
+    spec = tf.TensorSpec([None, *vqvae.config.code_shape], tf.int32, "codes")
+    last = vqvae.quantizer.num_codes - 1
+
+    @tf.function(input_signature=[spec])
+    def decode(codes):
+        codes = _checked(codes)
+        # On a GPU a gather out of range would silently give zeros.
+        _require(tf.reduce_all((codes >= 0) & (codes <= last)), f"codes must be 0 to {last}", codes)
+        return {"images": vqvae.decode(codes)}
+
+    return decode
+
+
+def _sample(vqvae: VQVAE, prior: GatedPixelCNN):
+    last = prior.num_classes - 1
+    allowed = f"-1 (unconditional) to {last}" if prior.num_classes else "-1 (no labels in training)"
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.int32, "labels"),
+            tf.TensorSpec([], tf.int64, "seed"),
+            tf.TensorSpec([], tf.float32, "temperature"),
+        ]
+    )
+    def sample(labels, seed, temperature):
+        labels, seed, temperature = map(_checked, (labels, seed, temperature))
+        _require(
+            tf.reduce_all((labels >= -1) & (labels <= last)), f"labels must be {allowed}", labels
+        )
+        valid = tf.math.is_finite(temperature) & (temperature > 0.0)
+        _require(valid, "temperature must be finite and above 0", temperature)
+        codes = prior.sample(labels, seed, temperature)
+        return {"images": vqvae.decode(codes), "codes": codes}
+
+    return sample
+
+
+def _evaluate(vqvae: VQVAE, prior: GatedPixelCNN, parse: Parse):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+    def evaluate(examples):
+        measured = vqvae.measure(parse(examples)["image"])
+        codes = tf.reshape(measured["codes"], [-1, *vqvae.config.code_shape])
+        unconditional = tf.fill([tf.shape(codes)[0]], -1)
+        nats = prior.log_prob(codes, unconditional)
+        return {**measured, "prior_bits": -nats / tf.math.log(2.0)}
+
+    return evaluate
+
+
+def _images_spec(vqvae: VQVAE) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *vqvae.config.image.hwc], tf.uint8, "images")
+
+
+def _checked(argument):
+    """The argument of a signature, its shape checked when it runs and not only when traced.
+
+    A loaded signature takes a tensor of any rank, and a kernel further on may abort the process.
+    The name of the argument is in the message.
+    """
+    return tf.ensure_shape(argument, argument.shape)
+
+
+def _require(condition, message: str, received) -> None:
+    tf.debugging.Assert(condition, [message + ". Received:", received], summarize=8)
+
+
+def _release_table(scratch: str) -> tf.lookup.StaticHashTable:
+    """A table of one line read from an asset, so that a release can be given its number later."""
+    path = Path(scratch) / RELEASE_ASSET
+    path.write_text("0\n", encoding="utf-8")
+    initializer = tf.lookup.TextFileInitializer(
+        str(path),
+        key_dtype=tf.int64,
+        key_index=tf.lookup.TextFileIndex.LINE_NUMBER,
+        value_dtype=tf.string,
+        value_index=tf.lookup.TextFileIndex.WHOLE_LINE,
+    )
+    return tf.lookup.StaticHashTable(initializer, default_value="0")
+
+
+def _release(version: tf.lookup.StaticHashTable, codes):
+    number = tf.strings.to_number(version.lookup(tf.constant(0, tf.int64)), tf.int64)
+    return tf.fill([tf.shape(codes)[0]], number)

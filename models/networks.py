@@ -1,0 +1,109 @@
+"""Encoder and decoder of the VQ-VAE (van den Oord et al. 2017, section 4.1)."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+
+from models.config import EncoderConfig
+
+
+class ResidualBlock(keras.layers.Layer):
+    """ReLU, 3×3 convolution, ReLU, 1×1 convolution, added to the input.
+
+    Args:
+        units: channels of the input and the output.
+        hidden_units: channels between the two convolutions.
+
+    Input and output shape:
+        `[N, h, w, units]`.
+    """
+
+    def __init__(self, units: int, hidden_units: int, **kwargs):
+        super().__init__(**kwargs)
+        self.conv3 = keras.layers.Conv2D(
+            hidden_units, 3, padding="same", kernel_initializer="he_normal"
+        )
+        self.conv1 = keras.layers.Conv2D(units, 1, kernel_initializer="he_normal")
+
+    def call(self, x):
+        h = self.conv3(keras.ops.relu(x))
+        return x + self.conv1(keras.ops.relu(h))
+
+
+class Encoder(keras.layers.Layer):
+    """Strided 4×4 convolutions, residual blocks, and a 1×1 convolution to the codebook's space.
+
+    Args:
+        config: sizes.
+        embedding_dim: D, channels of the output.
+
+    Input shape:
+        `[N, H, W, C]`, floating point around zero.
+
+    Output shape:
+        `[N, H / downsampling, W / downsampling, D]`, the z_e(x) of the paper.
+    """
+
+    def __init__(self, config: EncoderConfig, embedding_dim: int, **kwargs):
+        super().__init__(**kwargs)
+        units = config.hidden_units
+        halvings = int(math.log2(config.downsampling))
+        # Half the channels at the largest resolution, where they cost the most.
+        widths = [units // 2] + [units] * (halvings - 1)
+        self.strided = [
+            keras.layers.Conv2D(width, 4, strides=2, padding="same", activation="relu")
+            for width in widths
+        ]
+        self.conv3 = keras.layers.Conv2D(units, 3, padding="same")
+        self.residual = [
+            ResidualBlock(units, config.residual_units) for _ in range(config.residual_blocks)
+        ]
+        self.project = keras.layers.Conv2D(embedding_dim, 1)
+
+    def call(self, x):
+        for layer in self.strided:  # (N, H, W, C) -> (N, h, w, units)
+            x = layer(x)
+        x = self.conv3(x)
+        for block in self.residual:
+            x = block(x)
+        return self.project(keras.ops.relu(x))  # (N, h, w, D)
+
+
+class Decoder(keras.layers.Layer):
+    """The encoder mirrored: residual blocks, then transposed 4×4 convolutions.
+
+    Args:
+        config: sizes, the encoder's.
+        outputs: channels of the output, what the likelihood's parameters need per pixel.
+
+    Input shape:
+        `[N, h, w, D]`, embeddings of codes.
+
+    Output shape:
+        `[N, h · downsampling, w · downsampling, outputs]`.
+    """
+
+    def __init__(self, config: EncoderConfig, outputs: int, **kwargs):
+        super().__init__(**kwargs)
+        units = config.hidden_units
+        halvings = int(math.log2(config.downsampling))
+        self.conv3 = keras.layers.Conv2D(units, 3, padding="same")
+        self.residual = [
+            ResidualBlock(units, config.residual_units) for _ in range(config.residual_blocks)
+        ]
+        self.strided = [
+            keras.layers.Conv2DTranspose(width, 4, strides=2, padding="same", activation="relu")
+            for width in [units] * (halvings - 1)
+        ]
+        self.image = keras.layers.Conv2DTranspose(outputs, 4, strides=2, padding="same")
+
+    def call(self, x):
+        x = self.conv3(x)
+        for block in self.residual:
+            x = block(x)
+        x = keras.ops.relu(x)
+        for layer in self.strided:
+            x = layer(x)
+        return self.image(x)

@@ -1,0 +1,103 @@
+"""The VQ-VAE: encoder, quantizer, decoder."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from models.config import NetworkConfig
+from models.likelihood import GaussianLikelihood
+from models.networks import Decoder, Encoder
+from models.quantizer import EMAQuantizer
+
+
+class VQVAE(keras.Model):
+    """Vector-quantized variational autoencoder (van den Oord et al. 2017).
+
+    Images travel as uint8 and are scaled inside, so that there is one place where that is done.
+
+    Args:
+        config: sizes.
+        data_variance: variance of pixel / 255 over the training images.
+        seed: seed of the weights and of the codebook.
+
+    Example:
+
+    >>> vqvae = VQVAE(config, data_variance=0.08)
+    >>> codes = vqvae.encode(images)     # uint8 [N, H, W, C] -> int32 [N, h, w]
+    >>> images = vqvae.decode(codes)     # int32 [N, h, w] -> uint8 [N, H, W, C]
+    """
+
+    def __init__(self, config: NetworkConfig, data_variance: float, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        keras.utils.set_random_seed(seed)
+        model = config.model
+        self.encoder = Encoder(model.encoder, model.quantizer.embedding_dim)
+        self.quantizer = EMAQuantizer(model.quantizer, seed=seed)
+        self.likelihood = GaussianLikelihood(data_variance, config.image.channels)
+        self.decoder = Decoder(model.encoder, self.likelihood.outputs_per_pixel)
+        # Built at once, so that the order of the random draws does not depend on the caller.
+        self.encoder(tf.zeros([1, *config.image.hwc]))
+        self.decoder(tf.zeros([1, *config.code_shape, model.quantizer.embedding_dim]))
+        self.built = True
+
+    def encodings(self, images):
+        """z_e(x). uint8 `[N, H, W, C]` -> float `[N, h, w, D]`."""
+        return self.encoder(tf.cast(images, tf.float32) / 255.0 - 0.5)
+
+    def encode(self, images):
+        """Codes of images. uint8 `[N, H, W, C]` -> int32 `[N, h, w]`."""
+        return self.quantizer(self.encodings(images)).codes
+
+    def decode(self, codes):
+        """The most likely images of codes. int `[N, h, w]` -> uint8 `[N, H, W, C]`."""
+        return self.likelihood.images(self.parameters(codes))
+
+    def parameters(self, codes):
+        """The likelihood's parameters given codes. int `[N, h, w]` -> float `[N, H, W, ...]`."""
+        return self.decoder(self.quantizer.lookup(codes))
+
+    def call(self, images, training: bool = False) -> dict[str, tf.Tensor]:
+        """Losses of a batch.
+
+        Args:
+            images: uint8 `[N, H, W, C]`.
+            training: moves the codebook and the likelihood's variance.
+
+        Returns:
+            `loss` (scalar, what is minimised: reconstruction + beta · commitment),
+            `reconstruction_loss`, `commitment_loss`, and `codes`, int32 `[N, h, w]`.
+        """
+        quantized, codes, losses = self.quantizer(self.encodings(images), training=training)
+        parameters = self.decoder(quantized)
+        reconstruction = self.likelihood.loss(images, parameters, training=training)
+        return {
+            "loss": reconstruction + sum(losses.values()),
+            "reconstruction_loss": reconstruction,
+            "codes": codes,
+            **losses,
+        }
+
+    def measure(self, images) -> dict[str, tf.Tensor]:
+        """Per-image terms of every metric that the VQ-VAE alone decides.
+
+        Args:
+            images: uint8 `[N, H, W, C]`.
+
+        Returns:
+            `codes` int32 `[N, h·w]`; `squared_error`, `pixel_square_sum`, `decoder_bits`
+            float32 `[N]` and `pixel_sum` float32 `[N, C]`, pixels in units of pixel / 255.
+        """
+        codes = self.encode(images)
+        parameters = self.parameters(codes)
+        x = tf.cast(images, tf.float32) / 255.0
+        # The error of the image that a user gets, rounded to grey levels as it is.
+        decoded = tf.cast(self.likelihood.images(parameters), tf.float32) / 255.0
+        return {
+            "codes": tf.reshape(codes, [tf.shape(codes)[0], -1]),
+            "squared_error": tf.reduce_sum(tf.square(x - decoded), axis=[1, 2, 3]),
+            "pixel_sum": tf.reduce_sum(x, axis=[1, 2]),
+            "pixel_square_sum": tf.reduce_sum(tf.square(x), axis=[1, 2, 3]),
+            "decoder_bits": self.likelihood.bits(images, parameters),
+        }

@@ -1,0 +1,103 @@
+"""The `vqvae` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import click
+
+from components.errors import PipelineError
+from pipeline.config import ConfigError
+from pipeline.datasets.command import data
+from pipeline.model_commands import decode, encode, sample
+from pipeline.releases_command import releases
+
+# TensorFlow, TFX and Beam take seconds to import: each command imports what it needs when it
+# runs, so that help and mistakes in the configuration answer at once.
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="vqvae-pipeline")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Trains, judges and releases VQ-VAEs: image TFRecords in, three SavedModels out."""
+
+
+@cli.command()
+@click.option(
+    "--config",
+    default="digits",
+    show_default=True,
+    metavar="FILE|NAME",
+    help="YAML file, or the name of a configuration that ships.",
+)
+@click.option("--data", "data_path", type=click.Path(path_type=Path), help="Image TFRecords.")
+@click.option("--root", type=click.Path(path_type=Path), help="Run root.  [default: runs/NAME]")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
+@click.option("--verbose", is_flag=True, help="Show the logs of TensorFlow, Beam and TFX.")
+def run(
+    config: str,
+    data_path: Path | None,
+    root: Path | None,
+    overrides: tuple[str, ...],
+    verbose: bool,
+) -> None:
+    """Runs the whole pipeline on this machine, from TFRecords to a release.
+
+    Exit status: 0 released, 3 finished but refused by the gate, 2 bad usage or configuration,
+    1 failed.
+    """
+    from pipeline.run import run_and_show
+
+    sys.exit(run_and_show(config, data_path, root, overrides, verbose))
+
+
+for command in (data, encode, decode, sample, releases):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point: errors are one line on stderr, a traceback only with `--debug`."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    debug = "--debug" in sys.argv[1:]
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(f"error: {_one_line(error)}", err=True)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+def _one_line(error: BaseException) -> str:
+    """The message for the user; for what was not foreseen, its type and where to see more."""
+    known = _find(error)
+    if known is not None:
+        return str(known)
+    text = " ".join(str(error).split())
+    shown = text if len(text) <= 300 else text[:300] + " …"
+    return f"{type(error).__name__}: {shown} (vqvae --debug … shows where)"
+
+
+def _find(error: BaseException | None) -> BaseException | None:
+    """Our own error, also where Beam or TFX has wrapped it."""
+    while error is not None:
+        if isinstance(error, (ConfigError, PipelineError)):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+if __name__ == "__main__":
+    main()

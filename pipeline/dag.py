@@ -1,0 +1,223 @@
+"""The one pipeline definition, for the local runner and for Kubeflow.
+
+ImageExampleGen ── StatisticsGen ── SchemaGen ── ExampleValidator ── DataGate
+      └─ Transform ── Trainer[vqvae] ── Tokenizer ── Trainer[prior]
+                           Baseline ── Evaluator ── Pusher
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from components.tokenizer.component import Tokenizer
+from tfx import v1 as tfx
+from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.proto import trainer_pb2
+from tfx.types import Channel
+
+from components.baseline.component import Baseline
+from components.code_version import code_version, whole_code_version
+from components.data_gate.component import DataGate
+from components.evaluator.component import ReconstructionEvaluator
+from components.example_gen.component import ImageExampleGen
+from components.pusher.component import ReleasePusher
+from components.trainer.config import PriorSettings, VQVAESettings
+from components.transform.component import ImageTransform
+from pipeline.config import Config
+
+PREPROCESSING_FN = "pipeline.preprocessing.preprocessing_fn"
+VQVAE_RUN_FN = "components.trainer.vqvae.run_fn"
+PRIOR_RUN_FN = "components.trainer.prior.run_fn"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Where one run reads and writes, and how it relates to the releases before it.
+
+    Attributes:
+        data: directory of image TFRecords.
+        pipeline_root: directory of the artifacts.
+        checkpoints: directory of the training checkpoints.
+        serving: the release store.
+        run_key: hash of all that the run depends on; a repetition has the same.
+        baseline_version: release to compare with, 0 for none, -1 for the latest at run time.
+        push_id: names this push, so that a rerun never releases the same candidate twice.
+    """
+
+    data: str
+    pipeline_root: str
+    checkpoints: str
+    serving: str
+    run_key: str
+    baseline_version: int
+    push_id: str
+
+
+def create_pipeline(
+    config: Config,
+    run: Run,
+    metadata: tfx.orchestration.metadata.ConnectionConfigType | None = None,
+) -> tfx.dsl.Pipeline:
+    """The pipeline of a configuration.
+
+    Args:
+        config: what to do.
+        run: with which data, and where.
+        metadata: connection to ML Metadata; runners that bring their own need none.
+
+    Returns:
+        A pipeline for `LocalDagRunner` and `KubeflowV2DagRunner` alike.
+    """
+    return tfx.dsl.Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=run.pipeline_root,
+        components=_components(config, run),
+        enable_cache=config.runtime.cache,
+        metadata_connection_config=metadata,
+        beam_pipeline_args=list(config.beam.args),
+    )
+
+
+def _components(config: Config, run: Run) -> list[BaseComponent]:
+    image = config.data.image
+    example_gen = ImageExampleGen(
+        run.data,
+        max_rejected_fraction=config.data.max_rejected_fraction,
+        code_version=code_version("components.example_gen.executor"),
+    )
+    data = _validation(config, example_gen.outputs["examples"])
+    gate = data[-1]
+
+    transform = ImageTransform(
+        example_gen.outputs["examples"],
+        data[1].outputs["schema"],
+        PREPROCESSING_FN,
+        image=image.model_dump(),
+        batch_size=config.data.transform_batch_size,
+        code_version=code_version("components.transform.executor", "pipeline.preprocessing"),
+    )
+    transform.add_upstream_node(gate)
+    transformed = transform.outputs["transformed_examples"]
+
+    vqvae = _trainer(
+        "Trainer-vqvae", VQVAE_RUN_FN, transformed, transform, _vqvae_settings(config, run)
+    )
+    tokenizer = Tokenizer(
+        transformed,
+        vqvae.outputs["model"],
+        num_codes=config.model.quantizer.num_codes,
+        code_version=code_version("components.tokenizer.executor"),
+    )
+    prior = _trainer(
+        "Trainer-prior",
+        PRIOR_RUN_FN,
+        tokenizer.outputs["codes"],
+        transform,
+        _prior_settings(config, run),
+        base_model=vqvae.outputs["model"],
+    )
+    judged = _judgement(
+        config, run, example_gen.outputs["examples"], transformed, prior.outputs["model"]
+    )
+    return [example_gen, *data, transform, vqvae, tokenizer, prior, *judged]
+
+
+def _validation(config: Config, examples: Channel) -> list[BaseComponent]:
+    """Statistics, schema, anomalies, and the gate that stops the run on them, in this order."""
+    statistics = tfx.components.StatisticsGen(examples=examples)
+    if config.data.schema_path:
+        schema = tfx.components.ImportSchemaGen(schema_file=config.data.schema_path)
+    else:
+        schema = tfx.components.SchemaGen(
+            statistics=statistics.outputs["statistics"], infer_feature_shape=False
+        )
+    validator = tfx.components.ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+    gate = DataGate(
+        validator.outputs["anomalies"],
+        statistics.outputs["statistics"],
+        code_version=code_version("components.data_gate.executor"),
+    )
+    return [statistics, schema, validator, gate]
+
+
+def _trainer(
+    name: str,
+    run_fn: str,
+    examples: Channel,
+    transform: ImageTransform,
+    settings: VQVAESettings,
+    base_model: Channel | None = None,
+) -> BaseComponent:
+    return tfx.components.Trainer(
+        run_fn=run_fn,
+        examples=examples,
+        transform_graph=transform.outputs["transform_graph"],
+        base_model=base_model,
+        train_args=trainer_pb2.TrainArgs(splits=["train"], num_steps=settings.stage.steps),
+        eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+        custom_config={"settings": settings.model_dump_json()},
+    ).with_id(name)
+
+
+def _judgement(
+    config: Config, run: Run, examples: Channel, transformed: Channel, model: Channel
+) -> list[BaseComponent]:
+    """Baseline, Evaluator and Pusher."""
+    baseline = Baseline(
+        serving_path=run.serving,
+        image_shape=config.data.image.hwc,
+        baseline_version=run.baseline_version,
+        code_version=code_version("components.baseline.executor"),
+    )
+    evaluator = ReconstructionEvaluator(
+        transformed,
+        model,
+        config.gate,
+        num_codes=config.model.quantizer.num_codes,
+        image=config.data.image.hwc,
+        baseline_model=baseline.outputs["baseline_model"],
+        code_version=code_version("components.evaluator.executor", "components.evaluator.metrics"),
+    ).with_id("Evaluator")
+    pusher = ReleasePusher(
+        model,
+        evaluator.outputs["blessing"],
+        evaluator.outputs["evaluation"],
+        examples,
+        serving_path=run.serving,
+        config=config.model_dump_json(),
+        push_id=run.push_id,
+        baseline_model=baseline.outputs["baseline_model"],
+        run_key=run.run_key,
+        baseline_version=run.baseline_version,
+        code_version=whole_code_version(),
+    ).with_id("Pusher")
+    return [baseline, evaluator, pusher]
+
+
+def _vqvae_settings(config: Config, run: Run) -> VQVAESettings:
+    return VQVAESettings(
+        stage=config.training.vqvae,
+        code_version=code_version("components.trainer.vqvae"),
+        **_shared_settings(config, run),
+    )
+
+
+def _prior_settings(config: Config, run: Run) -> PriorSettings:
+    return PriorSettings(
+        stage=config.training.prior,
+        prior=config.prior,
+        code_version=code_version("components.trainer.prior"),
+        **_shared_settings(config, run),
+    )
+
+
+def _shared_settings(config: Config, run: Run) -> dict[str, object]:
+    return {
+        "network": config.network,
+        "seed": config.training.seed,
+        "cache_mib": config.training.cache_mib,
+        "jit_compile": config.runtime.jit_compile,
+        "checkpoints": run.checkpoints,
+    }

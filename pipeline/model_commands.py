@@ -1,0 +1,87 @@
+"""`vqvae encode`, `decode` and `sample`: the released models on files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_ROOT = click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs/digits"),
+    show_default=True,
+    help="Run root whose latest release is used.",
+)
+_VERSION = click.option(
+    "--version", type=click.IntRange(min=1), help="A release; latest if left out."
+)
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Codes, a .npz file.")
+@_ROOT
+@_VERSION
+def encode(images: tuple[Path, ...], out: Path, root: Path, version: int | None) -> None:
+    """Codes of PNG or JPEG IMAGES, written to a .npz file.
+
+    It holds `codes` [N, h, w], `names` [N], and the release and codebook they belong to.
+    """
+    from pipeline import model_files
+
+    count = model_files.encode_files(_release(root, version), images, out)
+    click.echo(f"{out}: codes of {count} image{'s' * (count != 1)}")
+
+
+@click.command()
+@click.argument("codes", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of PNGs.")
+@_ROOT
+@_VERSION
+def decode(codes: Path, out: Path, root: Path, version: int | None) -> None:
+    """Images of CODES, a .npz file that `vqvae encode` or `vqvae sample` wrote."""
+    from pipeline import model_files
+
+    written = model_files.decode_file(_release(root, version), codes, out)
+    click.echo(f"{out}: {len(written)} images")
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of PNGs.")
+@click.option("--count", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--label", type=int, default=-1, show_default=True, help="-1 is unconditional.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--temperature", type=float, default=1.0, show_default=True)
+@_ROOT
+@_VERSION
+def sample(
+    out: Path,
+    count: int,
+    label: int,
+    seed: int,
+    temperature: float,
+    root: Path,
+    version: int | None,
+) -> None:
+    """New images drawn from the prior, and their codes in `codes.npz`."""
+    from pipeline import model_files
+
+    release = _release(root, version)
+    written = model_files.sample_images(release, out, count, label, seed, temperature)
+    click.echo(f"{out}: {len(written)} images")
+
+
+def _release(root: Path, version: int | None):
+    from components import release_store
+    from components.errors import PipelineError
+
+    store = root / "serving"
+    if version is not None:
+        return release_store.get(store, version)
+    release = release_store.latest(store)
+    if release is None:
+        raise PipelineError(
+            f"nothing has been released to {store} yet; `vqvae run` makes a release"
+        )
+    return release
