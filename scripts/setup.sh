@@ -1,73 +1,140 @@
 #!/usr/bin/env bash
 # Brings up .venv: the locked packages with their hashes, and this project in editable form.
-# Quiet when nothing is to do; an interrupted run is completed by the next one.
+#
+#     scripts/setup.sh            (the Makefile runs it before every target)
+#     PYTHON=/path/to/python3.12 scripts/setup.sh
+#
+# Quiet when nothing is to do. An interrupted run is completed by the next one. What the installers
+# say goes to .tools/setup.log; an error is one line.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 tools=$root/.tools
 venv=$root/.venv
-mkdir -p "$tools"
+log=$tools/setup.log
 
-fail() { echo "error: $*" >&2; exit 1; }
 say() { echo "setup: $*" >&2; }
+fail() {
+    echo "error: $*" >&2
+    exit 1
+}
+# Why the last installer gave up, from the log: its error and the deepest cause of it.
+reason() {
+    awk '
+        /^E: / { if (!apt) { head = substr($0, 4); cause = "" } apt = 1; next }
+        /^(error|ERROR): / { sub(/^[^:]*: */, ""); head = $0; apt = 0; if (!retry) cause = "" }
+        /^ *([Cc]aused? by|cause): / { sub(/^[^:]*: */, ""); cause = $0 }
+        /connection broken by/ { retry = 1; cause = $0; sub(/.*\] /, "", cause); sub(/\047.*/, "", cause) }
+        END { print (head ? head : "no reason was given") (cause ? ": " cause : "") }
+    ' "$log" | sed 's/[.]*$//'
+}
+again="If that is the network, check it and the package index, then run the same command again; what was downloaded is kept. Details: .tools/setup.log"
+
+[ "$(uname -sm)" = "Linux x86_64" ] ||
+    fail "this is $(uname -sm); the environment is built for Linux x86_64. Use the container image (Dockerfile)."
+
+# --- Which Python -------------------------------------------------------------------------------
+
+if [ -n "${PYTHON:-}" ]; then candidates=("$PYTHON"); else candidates=(python3 python3.13 python3.12 python3.11); fi
+python='' found=''
+for candidate in "${candidates[@]}"; do
+    version=$("$candidate" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || continue
+    case $version in
+    3.11.* | 3.12.* | 3.13.*) python=$(command -v "$candidate") && break ;;
+    *) found+="${found:+, }$candidate is $version" ;;
+    esac
+done
+[ -n "$python" ] ||
+    fail "Python 3.11, 3.12 or 3.13 is needed; ${found:-no Python under the name ${candidates[*]}}. Name one: make PYTHON=/path/to/python3.12"
+
+# --- Is there anything to do --------------------------------------------------------------------
 
 # Two makes at once: the second waits for the first.
+mkdir -p "$tools"
 exec 9>"$tools/lock"
-flock 9
-
-python=${PYTHON:-python3}
-command -v "$python" >/dev/null || fail "no $python on PATH; install Python 3.11, 3.12 or 3.13, or name one: make PYTHON=/path/to/python3.12"
-version=$("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])')
-case $version in
-3.11.* | 3.12.* | 3.13.*) ;;
-*) fail "$python is Python $version; 3.11, 3.12 or 3.13 is needed. Name one: make PYTHON=/path/to/python3.12" ;;
-esac
-[ "$(uname -s)" = Linux ] || fail "the TFX wheels exist for Linux only; elsewhere use the container image (Dockerfile)"
+flock -n 9 || { say "waiting for another set-up of this checkout" && flock 9; }
 
 # The stamp names all that the environment was made from; equal stamp, nothing to do.
 stamp=$(cat requirements.lock pyproject.toml setup.py scripts/setup.sh scripts/glibc.sh | sha256sum | cut -d' ' -f1)-$version-$root
 if [ -x "$venv/bin/python" ] && [ "$(cat "$venv/.stamp" 2>/dev/null)" = "$stamp" ]; then exit 0; fi
 
-export UV_NO_CONFIG=1 UV_NO_PROGRESS=1 UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=${UV_LINK_MODE:-hardlink}
-# A certificate bundle or an index that pip is told of serves uv as well.
-[ -z "${PIP_INDEX_URL:-}" ] || export UV_INDEX_URL=${UV_INDEX_URL:-$PIP_INDEX_URL}
-export UV_NATIVE_TLS=${UV_NATIVE_TLS:-1}
-
-uv=$(command -v uv || true)
-if [ -z "$uv" ]; then
-    uv=$tools/uv/bin/uv
-    if ! "$uv" --version >/dev/null 2>&1; then
-        say "installing uv into .tools/uv"
-        rm -rf "$tools/uv"
-        "$python" -m venv "$tools/uv" || fail "$python cannot make virtual environments; on Debian install python3-venv"
-        "$tools/uv/bin/pip" install --quiet --disable-pip-version-check 'uv>=0.9' >&2 ||
-            fail "uv could not be installed from the package index. Check the network and the index settings of pip, then run the same command again."
-    fi
-fi
-
 # The newest wheels need glibc 2.39; musl and anything else old is told where to go.
 glibc=$("$python" -c 'import platform; name, version = platform.libc_ver(); print(version if name == "glibc" else "0")')
+private_glibc=''
 if ! printf '2.39\n%s\n' "$glibc" | sort -V -C; then
-    if [ "$glibc" != 0 ] && command -v dpkg >/dev/null && grep -qx 'ID=debian' /etc/os-release; then
-        say "this system has glibc $glibc, the wheels need 2.39: taking Debian 13's into .tools/glibc"
-        private=$tools/glibc-$version
-        scripts/glibc.sh "$python" "$uv" "$private"
-        python=$private/bin/python3
-    else
-        fail "this system has glibc $glibc, and the wheels of ml-metadata and tensorflow-data-validation need 2.39 (Debian 13, Ubuntu 24.04). Use the container image (Dockerfile)."
+    if [ "$glibc" = 0 ] || ! command -v dpkg >/dev/null || ! grep -qx 'ID=debian' /etc/os-release; then
+        [ "$glibc" = 0 ] && has="no glibc" || has="glibc $glibc"
+        fail "this system has $has, and the wheels of ml-metadata and tensorflow-data-validation need 2.39 (Debian 13, Ubuntu 24.04). Use the container image (Dockerfile)."
     fi
+    private_glibc=yes
 fi
 
-say "installing the locked packages into .venv (about a minute)"
-rm -f "$venv/.stamp"
-# An environment of another interpreter, or one that was moved, is made anew.
-if ! "$venv/bin/python" -c "import sys; assert sys.prefix == '$venv' and '%d.%d.%d' % sys.version_info[:3] == '$version'" 2>/dev/null; then
-    rm -rf "$venv"
-    "$uv" venv --quiet --python "$python" "$venv"
+# --- uv -----------------------------------------------------------------------------------------
+
+: >"$log"
+export UV_NO_PROGRESS=1 UV_PYTHON_DOWNLOADS=never
+# The system's certificates, by the older and the newer name of the setting.
+export UV_NATIVE_TLS=${UV_NATIVE_TLS:-1} UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-1}
+# An index or a certificate bundle that pip is told of serves uv as well.
+index=${PIP_INDEX_URL:-$("$python" -m pip config get global.index-url 2>/dev/null || true)}
+if [ -n "$index" ] && [ -z "${UV_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}; fi
+if [ -n "${PIP_CERT:-}" ]; then export SSL_CERT_FILE=${SSL_CERT_FILE:-$PIP_CERT}; fi
+
+# A way to run pip: Python's own; the one that venv brings; or, on a Debian or Ubuntu without
+# python3-venv, the wheel of the package python3-pip-whl, unpacked and not installed.
+find_pip() {
+    if "$python" -m pip --version >/dev/null 2>&1; then
+        pip=("$python" -m pip)
+    elif "$python" -m venv "$tools/pip" >>"$log" 2>&1; then
+        pip=("$tools/pip/bin/python" -m pip)
+    else
+        rm -rf "$tools/pip" && mkdir "$tools/pip"
+        (cd "$tools/pip" && apt-get -qq download python3-pip-whl && dpkg -x ./*.deb .) >>"$log" 2>&1 ||
+            fail "$python has neither pip nor venv to install uv with. Install one (on Debian and Ubuntu: apt-get install python3-venv) and run the same command again."
+        pip=(env PYTHONPATH="$(echo "$tools"/pip/usr/share/python-wheels/pip-*.whl)" "$python" -m pip)
+    fi
+}
+
+uv=$(command -v uv || true)
+[ -n "$uv" ] || uv=$tools/uv/bin/uv
+if ! "$uv" --version >/dev/null 2>&1; then
+    uv=$tools/uv/bin/uv
+    say "installing uv into .tools/uv"
+    find_pip
+    rm -rf "$tools/uv" "$tools/uv.partial"
+    PIP_USER=0 "${pip[@]}" install --quiet --disable-pip-version-check --retries 2 \
+        --target "$tools/uv.partial" 'uv>=0.9' >>"$log" 2>&1 ||
+        fail "uv could not be installed: $(reason). $again"
+    mv "$tools/uv.partial" "$tools/uv"
+    rm -rf "$tools/pip"
 fi
-"$uv" pip sync --quiet --python "$venv/bin/python" --require-hashes requirements.lock ||
-    fail "the locked packages could not be installed. If the lines above speak of the network, check it and the package index, then run the same command again: what was downloaded is kept."
-"$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation \
-    --config-setting editable_mode=compat --editable . ||
-    fail "this project could not be installed into .venv; see the lines above"
-echo "$stamp" >"$venv/.stamp"
+
+# --- glibc --------------------------------------------------------------------------------------
+
+if [ -n "$private_glibc" ]; then
+    [ -d "$tools/glibc-$version" ] || say "this system has glibc $glibc, the wheels need 2.39: fetching Debian 13's into .tools"
+    scripts/glibc.sh "$python" "$uv" "$tools/glibc-$version" >>"$log" 2>&1 ||
+        fail "Python on Debian 13's C library could not be set up: $(reason). $again"
+    python=$tools/glibc-$version/bin/python3
+fi
+
+# --- .venv --------------------------------------------------------------------------------------
+
+# Kept: a finished environment of this very place and version. Anything else is made anew, also
+# one whose installation was interrupted, for a package may be there in part; the downloads are
+# kept by uv.
+if ! [ -s "$venv/.stamp" ] ||
+    ! "$venv/bin/python" -c "import sys; sys.exit((sys.prefix, '%d.%d.%d' % sys.version_info[:3]) != ('$venv', '$version'))" 2>/dev/null; then
+    say "installing the locked packages into .venv (about a minute)"
+    rm -rf "$venv"
+    "$uv" venv --quiet --python "$python" "$venv" >>"$log" 2>&1 || fail ".venv could not be made: $(reason)"
+else
+    say "updating .venv to the locked packages"
+fi
+rm -f "$venv/.stamp"
+"$uv" pip sync --python "$venv/bin/python" --require-hashes requirements.lock >>"$log" 2>&1 ||
+    fail "the locked packages could not be installed: $(reason). $again"
+"$uv" pip install --python "$venv/bin/python" --no-deps --no-build-isolation --config-setting editable_mode=compat --editable . >>"$log" 2>&1 ||
+    fail "this project could not be installed into .venv: $(reason). Details: .tools/setup.log"
+echo "$stamp" >"$venv/.stamp.partial"
+mv "$venv/.stamp.partial" "$venv/.stamp"

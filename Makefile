@@ -1,0 +1,36 @@
+# Every target brings its environment up first; see scripts/setup.sh.
+#   make run ARGS="--config fashion_mnist"     PYTHON=/path/to/python3.12 chooses the interpreter
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+export PYTHON
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+setup:
+	@scripts/setup.sh
+
+run: setup ## run the pipeline to a release, by default on the embedded digits; ARGS="--config F --data D"
+	@.venv/bin/vqvae run $(ARGS)
+
+test: setup ## run the tests; ARGS="-k name"
+	@.venv/bin/python -m pytest -q -m "not slow" $(ARGS)
+
+test-slow: setup ## run the kill, soak and fuzz tests
+	@.venv/bin/python -m pytest -q -m slow $(ARGS) || [ $$? -eq 5 ] # 5: there are none
+
+lint: setup ## check style and formatting
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+
+lock: setup ## resolve the dependencies of pyproject.toml into requirements.lock; ARGS=--upgrade
+	@PATH="$$PATH:.tools/uv/bin" uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev \
+		$(ARGS) pyproject.toml -o requirements.lock
+	@! grep -n '://' requirements.lock || { echo "error: an address does not belong in requirements.lock" >&2; exit 1; }
+
+clean: ## remove the environment and caches; runs/ and data/ stay
+	@rm -rf .venv .tools .pytest_cache .ruff_cache build dist *.egg-info
+	@find . -name __pycache__ -type d -not -path './runs/*' -not -path './data/*' -prune -exec rm -rf {} +
+
+.PHONY: help setup run test test-slow lint lock clean
