@@ -37,16 +37,10 @@ def data(name: str, out: Path, source: Path | None) -> None:
     A data set that is there already is left as it is. OUT/dataset.json describes it, with the
     name of every label.
     """
-    from pipeline.config import ConfigError
     from pipeline.datasets.writer import write_dataset
 
-    try:
-        with _Bar() as bar:
-            dataset = write_dataset(name, out, source, progress=bar.update)
-    except ConfigError as error:
-        failure = click.ClickException(str(error))
-        failure.exit_code = 2
-        raise failure from error
+    with _Bar() as bar:
+        dataset = write_dataset(name, out, source, progress=bar.update)
     if dataset.skipped_example:
         files = dataset.manifest.skipped_files
         click.echo(
@@ -95,7 +89,3 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         if self._progress is not None:
             self._progress.stop()
-
-
-if __name__ == "__main__":
-    data()
