@@ -10,7 +10,7 @@ from tfx.components.evaluator import executor
 from tfx.types import artifact_utils
 
 from components import baseline
-from components.evaluator import results
+from components.evaluator import extractors, results
 from components.evaluator.config import GateConfig
 
 
@@ -33,8 +33,10 @@ class Executor(executor.Executor):
         if not version:
             logging.warning("Thresholds on change are not checked: %s.", reason)
             input_dict = {k: v for k, v in input_dict.items() if k != "baseline_model"}
-        hooks = {"custom_extractors": "components.evaluator.extractors.custom_extractors"}
-        super().Do(input_dict, output_dict, {**exec_properties, **hooks})
+        # TFX takes this hook as a dotted path.
+        hook = extractors.custom_extractors
+        path = {hook.__name__: f"{hook.__module__}.{hook.__name__}"}
+        super().Do(input_dict, output_dict, {**exec_properties, **path})
 
         for artifact in (*output_dict["evaluation"], *output_dict["blessing"]):
             artifact.set_int_custom_property("baseline_version", version)
