@@ -130,9 +130,9 @@ def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
         return tf.cast((tf.cast(wide, tf.int32) + 128) // 257, tf.uint8)  # 65535 / 255 = 257
 
     with tf.control_dependencies([_bounded(sides)]):
-        rgba = tf.switch_case(
-            tf.where(colour == 3, 0, tf.where(depth <= 8, 1, 2)),
-            [palette, up_to_eight_bits, sixteen_bits],
+        # Not tf.switch_case, which tf.Transform cannot hash.
+        rgba = tf.cond(
+            colour == 3, palette, lambda: tf.cond(depth > 8, sixteen_bits, up_to_eight_bits)
         )
     rgb, alpha = rgba[..., :3], rgba[..., 3:]
     return tf.cond(

@@ -1,0 +1,213 @@
+"""The work of ImageExampleGen: sorts files in parallel, counts, and judges the counts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from typing import Any
+
+import apache_beam as beam
+from google.protobuf import struct_pb2
+from tfx import types
+from tfx.components.example_gen import utils
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import proto_utils
+
+from components import features
+from components.errors import PipelineError
+from components.example_gen import layout
+from components.example_gen.records import FileResult, InputFile, Split, sort_records
+
+# Folders of the Examples artifact beside `Split-<name>`.
+REJECTED = "rejected"
+_SCRATCH = ".unfinished"
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Reads TFRecords of tf.train.Example, keeps what has a usable image, reports the rest."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes `Split-<name>/*.gz` and `rejected/` below the Examples artifact.
+
+        `rejected/summary.json` holds the counts, `rejected/records-*.jsonl` one line {file,
+        record, reason} per record left out, `record` counting from 0 within the file. The
+        artifact's custom properties `num_records` and `num_rejected` repeat the totals.
+
+        Raises:
+            PipelineError: without input files, for a damaged file, above the tolerated share of
+                unusable records, or when a split comes out empty. The splits are removed then.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        artifact = artifact_utils.get_single_instance(
+            output_dict[standard_component_specs.EXAMPLES_KEY]
+        )
+        input_config, output_config = example_gen_pb2.Input(), example_gen_pb2.Output()
+        proto_utils.json_to_proto(
+            exec_properties[standard_component_specs.INPUT_CONFIG_KEY], input_config
+        )
+        proto_utils.json_to_proto(
+            exec_properties[standard_component_specs.OUTPUT_CONFIG_KEY], output_config
+        )
+        input_base = exec_properties[standard_component_specs.INPUT_BASE_KEY]
+        names = utils.generate_output_split_names(input_config, output_config)
+        artifact.split_names = artifact_utils.encode_split_names(names)
+        examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        examples_utils.set_file_format(artifact, "tfrecords_gzip")
+
+        files = _input_files(input_base, input_config, output_config)
+        try:
+            results = self._sort(files, artifact)
+            _raise_if_damaged(results)
+            limit = _settings(exec_properties)["max_rejected_fraction"]
+            summary = _summarise(results)
+            with fileio.open(os.path.join(artifact.uri, REJECTED, "summary.json"), "w") as file:
+                json.dump(summary, file, indent=2)
+            _raise_if_too_many(results, limit, input_base)
+            _raise_if_empty(results, names, input_base)
+        except BaseException:
+            # Half of a data set must not look like a whole one; the report may stay.
+            for folder in (*(f"Split-{name}" for name in names), _SCRATCH):
+                _remove(os.path.join(artifact.uri, folder))
+            raise
+        artifact.set_int_custom_property("num_records", summary["records"])
+        artifact.set_int_custom_property("num_rejected", summary["rejected"])
+
+    def _sort(self, files: list[InputFile], artifact: types.Artifact) -> list[FileResult]:
+        scratch_uri = os.path.join(artifact.uri, _SCRATCH)
+        _remove(scratch_uri)
+        for folder in (REJECTED, _SCRATCH, *(f"Split-{split.name}" for split in _splits(files))):
+            fileio.makedirs(os.path.join(artifact.uri, folder))
+        results_prefix = os.path.join(scratch_uri, "results")
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "Files" >> beam.Create(files)
+                | "Spread" >> beam.Reshuffle()
+                | "Sort" >> beam.Map(_sort_file, artifact.uri)
+                | "Results" >> beam.io.WriteToText(results_prefix)
+            )
+        results = []
+        for path in fileio.glob(results_prefix + "*"):
+            with fileio.open(path) as file:
+                results += [FileResult.from_json(line) for line in file.read().splitlines()]
+        _remove(scratch_uri)
+        return sorted(results, key=lambda result: result.path)
+
+
+def _sort_file(source: InputFile, uri: str) -> str:
+    return sort_records(
+        source,
+        split_uri=lambda name: os.path.join(uri, f"Split-{name}"),
+        rejected_uri=os.path.join(uri, REJECTED),
+        scratch_uri=os.path.join(uri, _SCRATCH),
+    ).to_json()
+
+
+def _settings(exec_properties: dict[str, Any]) -> dict[str, Any]:
+    config, settings = example_gen_pb2.CustomConfig(), struct_pb2.Struct()
+    proto_utils.json_to_proto(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY], config)
+    config.custom_config.Unpack(settings)
+    return dict(settings)
+
+
+def _input_files(
+    input_base: str, input_config: example_gen_pb2.Input, output_config: example_gen_pb2.Output
+) -> list[InputFile]:
+    partition = output_config.split_config
+    if partition.partition_feature_name not in ("", features.IMAGE):
+        raise PipelineError(
+            "ImageExampleGen: output_config can partition by the whole record or by "
+            f"`{features.IMAGE}`, not by {partition.partition_feature_name!r}"
+        )
+    hashed = tuple(Split(split.name, split.hash_buckets) for split in partition.splits)
+    files: list[InputFile] = []
+    for split in input_config.splits:
+        pattern = os.path.join(input_base, split.pattern)
+        paths = sorted(path for path in fileio.glob(pattern) if layout.is_tfrecord(path))
+        if not paths:
+            raise PipelineError(
+                f"ImageExampleGen: no TFRecord files match {pattern}; in the directory, "
+                f"{layout.EXPECTED}"
+            )
+        splits = hashed or (Split(split.name),)
+        for path in paths:
+            files.append(InputFile(len(files), path, splits, partition.partition_feature_name))
+    return files
+
+
+def _splits(files: list[InputFile]) -> set[Split]:
+    return {split for file in files for split in file.splits}
+
+
+def _summarise(results: list[FileResult]) -> dict[str, Any]:
+    records = sum(result.records for result in results)
+    reasons = sum((result.rejected for result in results), Counter())
+    return {
+        "records": records,
+        "rejected": reasons.total(),
+        "reasons": dict(reasons.most_common()),
+        "splits": dict(sum((result.written for result in results), Counter())),
+        "files": [
+            {
+                "file": result.path,
+                "records": result.records,
+                "rejected": result.rejected.total(),
+                "reasons": dict(result.rejected.most_common()),
+            }
+            for result in results
+        ],
+    }
+
+
+def _raise_if_damaged(results: list[FileResult]) -> None:
+    damaged = [result for result in results if result.error]
+    if damaged:
+        first = damaged[0]
+        others = f" ({len(damaged) - 1:,} more files are damaged)" if len(damaged) > 1 else ""
+        raise PipelineError(
+            f"ImageExampleGen: {first.path} is not a whole TFRecord file: {first.error}, after "
+            f"{first.records:,} readable records{others}; write it again or remove it"
+        )
+
+
+def _raise_if_too_many(results: list[FileResult], limit: float, input_base: str) -> None:
+    records = sum(result.records for result in results)
+    reasons = sum((result.rejected for result in results), Counter())
+    rejected = reasons.total()
+    if rejected <= limit * records:
+        return
+    listed = ", ".join(f"{count:,} × {reason}" for reason, count in reasons.most_common())
+    worst = max(results, key=lambda result: result.rejected.total())
+    (reason, _), *_ = worst.rejected.most_common()
+    raise PipelineError(
+        f"ImageExampleGen: {rejected:,} of {records:,} records in {input_base} are unusable "
+        f"({rejected / records:.2%}, at most {limit:.2%} allowed): {listed}; most in "
+        f"{worst.path}: {worst.rejected.total():,} of {worst.records:,}, mainly {reason}; mend "
+        "the data or raise data.max_rejected_fraction"
+    )
+
+
+def _raise_if_empty(results: list[FileResult], names: list[str], input_base: str) -> None:
+    written = sum((result.written for result in results), Counter())
+    empty = [name for name in names if not written[name]]
+    if empty:
+        records = sum(result.records for result in results)
+        raise PipelineError(
+            f"ImageExampleGen: split {empty[0]!r} of {input_base} is empty: none of {records:,} "
+            f"records ({written.total():,} usable) belongs to it; give it images"
+        )
+
+
+def _remove(uri: str) -> None:
+    if fileio.exists(uri):
+        fileio.rmtree(uri)

@@ -1,0 +1,315 @@
+"""ImageExampleGen under LocalDagRunner: what is kept, what is reported, what stops the run."""
+
+import gzip
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from ml_metadata.proto import metadata_store_pb2
+from PIL import Image
+from tfx import v1 as tfx
+
+from components.errors import PipelineError
+from components.example_gen import layout
+from components.example_gen.component import ImageExampleGen
+
+
+def picture(seed: int, format: str = "PNG", side: int = 8) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format)
+    return buffer.getvalue()
+
+
+def example(image: bytes | None = None, label=None, **more) -> bytes:
+    values = {"image": image, "label": label, **more}
+    feature = {}
+    for name, value in values.items():
+        if value is None:
+            continue
+        listed = value if isinstance(value, list) else [value]
+        if isinstance(listed[0], bytes):
+            feature[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=listed))
+        elif isinstance(listed[0], float):
+            feature[name] = tf.train.Feature(float_list=tf.train.FloatList(value=listed))
+        else:
+            feature[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=listed))
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+def good(count: int, start: int = 0) -> list[bytes]:
+    return [example(picture(start + i), i % 10) for i in range(count)]
+
+
+def write(path: Path, records: list[bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    compression = "GZIP" if path.suffix == ".gz" else ""
+    with tf.io.TFRecordWriter(str(path), compression) as writer:
+        for record in records:
+            writer.write(record)
+    return path
+
+
+class Run:
+    """Runs of one pipeline that holds ImageExampleGen alone."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def __call__(self, data, max_rejected_fraction=0.01, code_version="1") -> Path:
+        found = layout.input_config_for(str(data))
+        component = ImageExampleGen(
+            *found, code_version=code_version, max_rejected_fraction=max_rejected_fraction
+        )
+        connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(self.root / "metadata.sqlite")
+        )
+        pipeline = tfx.dsl.Pipeline(
+            "ingest",
+            str(self.root / "pipeline"),
+            components=[component],
+            enable_cache=True,
+            metadata_connection_config=connection,
+        )
+        tfx.orchestration.LocalDagRunner().run(pipeline)
+        return Path(self.artifacts()[-1].uri)
+
+    def artifacts(self):
+        from ml_metadata.metadata_store import metadata_store
+
+        config = metadata_store_pb2.ConnectionConfig()
+        config.sqlite.filename_uri = str(self.root / "metadata.sqlite")
+        store = metadata_store.MetadataStore(config)
+        live = metadata_store_pb2.Artifact.LIVE
+        return [one for one in store.get_artifacts_by_type("Examples") if one.state == live]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path / "run")
+
+
+def read(uri: Path, split: str) -> list[bytes]:
+    files = sorted(str(path) for path in (uri / f"Split-{split}").iterdir())
+    return [bytes(r.numpy()) for r in tf.data.TFRecordDataset(files, "GZIP")] if files else []
+
+
+def summary(uri: Path) -> dict:
+    return json.loads((uri / "rejected" / "summary.json").read_text())
+
+
+def test_splits_are_kept_plain_and_gzip_alike(tmp_path, run):
+    records = good(40)
+    write(tmp_path / "data/train/a.tfrecord", records[:20])
+    write(tmp_path / "data/train/b-00000-of-00001.tfrecord.gz", records[20:30])
+    write(tmp_path / "data/eval/a.tfrecord.gz", records[30:])
+    (tmp_path / "data/train/c.tfrecord.gz.tmp").write_bytes(b"half a shard")
+    uri = run(tmp_path / "data")
+    assert read(uri, "train") == records[:30]
+    assert read(uri, "eval") == records[30:]
+    assert summary(uri)["splits"] == {"train": 30, "eval": 10}
+    assert sorted(path.name for path in uri.iterdir()) == ["Split-eval", "Split-train", "rejected"]
+    (artifact,) = run.artifacts()
+    assert artifact.properties["split_names"].string_value == '["train", "eval"]'
+    assert artifact.custom_properties["num_records"].int_value == 40
+    assert artifact.custom_properties["num_rejected"].int_value == 0
+    assert artifact.custom_properties["file_format"].string_value == "tfrecords_gzip"
+
+
+def test_unchanged_data_is_cached_and_changed_data_or_code_is_not(tmp_path, run):
+    write(tmp_path / "data/train/a.tfrecord", good(5))
+    write(tmp_path / "data/eval/a.tfrecord", good(5, 50))
+    first = run(tmp_path / "data")
+    assert run(tmp_path / "data") == first
+    assert run(tmp_path / "data", code_version="2") != first
+    write(tmp_path / "data/eval/b.tfrecord", good(5, 60))
+    assert len(read(run(tmp_path / "data"), "eval")) == 10
+
+
+def test_a_flat_set_is_split_by_the_images_hash(tmp_path, run):
+    records = good(200)
+    write(tmp_path / "data/a.tfrecord", records[:100])
+    write(tmp_path / "data/b.tfrecord.gz", records[100:])
+    uri = run(tmp_path / "data")
+    train, evaluation = set(read(uri, "train")), set(read(uri, "eval"))
+    assert len(train) + len(evaluation) == 200
+    assert train | evaluation == set(records)
+    assert 5 <= len(evaluation) <= 40
+
+    # The same images in another order, in other files and with other labels, go the same way.
+    moved = [example(picture(i), 3) for i in reversed(range(200))]
+    write(tmp_path / "moved/all.tfrecord", moved)
+    again = run(tmp_path / "moved")
+
+    def images(records):
+        found = (tf.train.Example.FromString(record).features.feature for record in records)
+        return {feature["image"].bytes_list.value[0] for feature in found}
+
+    assert images(read(again, "eval")) == images(evaluation)
+
+
+def test_the_highest_span_is_read(tmp_path, run):
+    for span, count in ((1, 5), (2, 6), (10, 7)):
+        write(tmp_path / f"data/span-{span}/train/a.tfrecord", good(count))
+        write(tmp_path / f"data/span-{span}/eval/a.tfrecord", good(3, 70))
+    uri = run(tmp_path / "data")
+    assert len(read(uri, "train")) == 7
+    assert run.artifacts()[-1].custom_properties["span"].int_value == 10
+    write(tmp_path / "days/2026-11-03/v1/a.tfrecord", good(50))
+    write(tmp_path / "days/2026-11-03/v2/a.tfrecord", good(60))
+    uri = run(str(tmp_path / "days/{YYYY}-{MM}-{DD}/v{VERSION}"))
+    assert len(read(uri, "train")) + len(read(uri, "eval")) == 60
+
+
+PNG, JPEG = picture(900), picture(901, "JPEG", side=32)
+BAD = {
+    "empty record": b"",
+    "not a tf.train.Example": b"\x0a\xff\xff not a message",
+    "no feature `image`": example(label=3),
+    "`image` is not a bytes feature": example(image=[1, 2, 3]),
+    "`image` does not hold exactly one value": example(image=[PNG, PNG]),
+    "`label` is not an int64 feature": example(PNG, 1.5),
+    "`label` holds more than one value": example(PNG, [1, 2]),
+    "`label` below -1": example(PNG, -2),
+    "empty image": example([b""]),
+    "truncated or corrupt PNG": example(PNG[: len(PNG) // 2]),
+    "truncated or corrupt JPEG": example(JPEG[: len(JPEG) // 2]),
+    "GIF image, not PNG or JPEG": example(picture(1, "GIF")),
+    "BMP image, not PNG or JPEG": example(picture(1, "BMP")),
+    "WebP image, not PNG or JPEG": example(picture(1, "WEBP")),
+    "not a PNG or JPEG image": example(b"hello"),
+}
+
+
+def test_unusable_records_are_left_out_and_reported(tmp_path, run):
+    usable = [*good(97), example(PNG), example(JPEG, -1), example(JPEG, 4, weight=0.5)]
+    mixed = list(usable)
+    for i, record in enumerate(BAD.values()):
+        mixed.insert(7 * i, record)
+    write(tmp_path / "data/train/a.tfrecord.gz", mixed)
+    write(tmp_path / "data/train/b.tfrecord", good(3))
+    write(tmp_path / "data/eval/a.tfrecord", good(10, 300))
+    uri = run(tmp_path / "data", max_rejected_fraction=0.2)
+    assert read(uri, "train") == usable + good(3)
+    found = summary(uri)
+    assert (found["records"], found["rejected"]) == (113 + len(BAD), len(BAD))
+    assert found["reasons"] == dict.fromkeys(BAD, 1)
+    (report,) = (uri / "rejected").glob("records-*.jsonl")
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    path = str(tmp_path / "data/train/a.tfrecord.gz")
+    assert lines == [
+        {"file": path, "record": 7 * i, "reason": reason} for i, reason in enumerate(BAD)
+    ]
+    assert run.artifacts()[-1].custom_properties["num_rejected"].int_value == len(BAD)
+
+
+def assert_nothing_left(run):
+    assert not run.artifacts()
+    assert not list(run.root.glob("pipeline/**/*.gz"))
+
+
+def test_too_many_unusable_records_stop_the_run(tmp_path, run):
+    write(tmp_path / "data/train/a.tfrecord", [*good(50), b"", b"", BAD["empty image"]])
+    write(tmp_path / "data/eval/a.tfrecord", [*good(46), BAD["`label` below -1"]])
+    with pytest.raises(PipelineError) as error:
+        run(tmp_path / "data", max_rejected_fraction=0.03)
+    assert str(error.value) == (
+        f"ImageExampleGen: 4 of 100 records in {tmp_path}/data are unusable (4.00%, at most 3.00% "
+        "allowed): 2 × empty record, 1 × `label` below -1, 1 × empty image; most in "
+        f"{tmp_path}/data/train/a.tfrecord: 3 of 53, mainly empty record; mend the data or raise "
+        "data.max_rejected_fraction"
+    )
+    assert_nothing_left(run)
+    assert len(read(run(tmp_path / "data", max_rejected_fraction=0.04), "train")) == 50
+
+
+def flip_a_bit(data: bytes) -> bytes:
+    return data[:-90] + bytes([data[-90] ^ 1]) + data[-89:]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "what"),
+    [
+        ("b.tfrecord", lambda data: data[:-20], "truncated or corrupt"),
+        ("b.tfrecord", flip_a_bit, "truncated or corrupt"),
+        ("b.tfrecord.gz", lambda data: data[: len(data) // 2], "truncated or corrupt"),
+        ("b.tfrecord.gz", lambda data: b"", "an empty file, which is no gzip"),
+        ("b.tfrecord.gz", gzip.decompress, "named .gz but not gzip"),
+        ("b.tfrecord", gzip.compress, "gzip but not named .gz"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, run, name, damage, what):
+    write(tmp_path / "data/train/a.tfrecord", good(10))
+    write(tmp_path / "data/eval/a.tfrecord", good(10))
+    path = write(tmp_path / "data/train" / name, good(200))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(PipelineError, match=f"{path} is not a whole TFRecord file: {what}"):
+        run(tmp_path / "data", max_rejected_fraction=1.0)
+    assert_nothing_left(run)
+
+
+def test_a_split_that_ends_up_empty_stops_the_run(tmp_path, run):
+    write(tmp_path / "data/train/a.tfrecord", good(10))
+    write(tmp_path / "data/eval/a.tfrecord", [b"", b""])
+    with pytest.raises(PipelineError, match=r"split 'eval' of .*data is empty: none of 12 records"):
+        run(tmp_path / "data", max_rejected_fraction=1.0)
+    assert_nothing_left(run)
+
+
+def test_files_that_vanish_after_the_layout_was_found(tmp_path, run):
+    write(tmp_path / "data/train/a.tfrecord", good(2))
+    gone = write(tmp_path / "data/eval/a.tfrecord", good(2))
+    found = layout.input_config_for(str(tmp_path / "data"))
+    gone.unlink()
+    component = ImageExampleGen(*found, code_version="1")
+    connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
+        str(tmp_path / "metadata.sqlite")
+    )
+    pipeline = tfx.dsl.Pipeline(
+        "ingest",
+        str(tmp_path / "pipeline"),
+        components=[component],
+        metadata_connection_config=connection,
+    )
+    with pytest.raises(PipelineError, match=r"no TFRecord files match .*/data/eval/"):
+        tfx.orchestration.LocalDagRunner().run(pipeline)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "no image TFRecords in {data}; expected train/"),
+        (["notes.txt", "train/a.csv"], "no image TFRecords in {data}; expected train/"),
+        (["train/a.tfrecord"], "{data} has train/.* but no eval/"),
+        (["eval/a.tfrecord.gz"], "{data} has eval/.* but no train/"),
+        (["a.tfrecord", "train/a.tfrecord"], "{data} holds TFRecords both directly and in train/"),
+        (["span-1/a.txt"], "no image TFRecords in {data}/span-{{SPAN}}; expected"),
+    ],
+)
+def test_directories_without_a_layout_are_explained(tmp_path, files, message):
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in files:
+        (data / name).parent.mkdir(exist_ok=True)
+        (data / name).touch()
+    with pytest.raises(PipelineError, match=message.format(data=data)):
+        layout.input_config_for(str(data))
+
+
+def test_a_missing_directory_is_named(tmp_path):
+    with pytest.raises(PipelineError, match=f"no directory {tmp_path}/none; expected train/"):
+        layout.input_config_for(f"{tmp_path}/none")
+    with pytest.raises(PipelineError, match=f"no directory {tmp_path}/none; expected train/"):
+        layout.input_config_for(f"{tmp_path}/none/day-{{SPAN}}")
+
+
+def test_all_settings_are_part_of_the_cache_key(tmp_path):
+    write(tmp_path / "data/a.tfrecord", good(2))
+    component = ImageExampleGen(str(tmp_path / "data"), code_version="abc")
+    packed = component.exec_properties["custom_config"]
+    assert "abc" in packed
+    assert "max_rejected_fraction" in packed
+    assert "partition_feature_name" in component.exec_properties["output_config"]
