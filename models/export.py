@@ -191,7 +191,12 @@ def _evaluate(vqvae: VQVAE, prior: GatedPixelCNN, parse: Parse):
         codes = tf.reshape(measured["codes"], [-1, *vqvae.config.code_shape])
         unconditional = tf.fill([tf.shape(codes)[0]], -1)
         nats = prior.log_prob(codes, unconditional)
-        return {**measured, "prior_bits": -nats / tf.math.log(2.0)}
+        return {
+            **measured,
+            "prior_bits": -nats / tf.math.log(2.0),
+            # A release is measured beside candidates with another codebook.
+            "num_codes": tf.fill([tf.shape(codes)[0]], vqvae.quantizer.num_codes),
+        }
 
     return evaluate
 

@@ -96,6 +96,10 @@ def _jobs(images: types.Artifact, codes: types.Artifact, unfinished: str) -> Ite
             yield _Job(file, os.path.join(folder, name), unfinished)
 
 
+# Integers, one per image, that the prior needs beside the codes.
+_CARRIED = (features.LABEL, features.NUM_CLASSES)
+
+
 class _Encode(beam.DoFn):
     """Encodes one file; a file of codes appears only when it is complete."""
 
@@ -117,24 +121,23 @@ class _Encode(beam.DoFn):
         # Beam may run a file twice at once; each attempt writes its own file.
         attempt = os.path.join(job.unfinished, uuid.uuid4().hex)
         with tf.io.TFRecordWriter(attempt, "GZIP") as writer:
-            for images, labels in self._batches(job.images):
-                codes = self._signature(images=images)["codes"].numpy()
-                for example in self._encoder.encode(self._columns(codes, labels.numpy())):
+            for batch in self._batches(job.images):
+                codes = self._signature(images=batch[features.IMAGE])["codes"].numpy()
+                carried = {name: batch[name].numpy() for name in _CARRIED}
+                for example in self._encoder.encode(self._columns(codes, carried)):
                     writer.write(example)
                 self._images.inc(len(codes))
         fileio.rename(attempt, job.codes, overwrite=True)
 
-    def _batches(self, file: str) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """Yields images uint8 [N, H, W, C] and labels int64 [N]."""
-        spec = {
-            features.IMAGE: tf.io.FixedLenFeature([], tf.string),
-            features.LABEL: tf.io.FixedLenFeature([], tf.int64),
-        }
+    def _batches(self, file: str) -> Iterator[dict[str, tf.Tensor]]:
+        """Yields images uint8 [N, H, W, C], and int64 [N] of each name in `_CARRIED`."""
+        spec = {name: tf.io.FixedLenFeature([], tf.int64) for name in _CARRIED}
+        spec[features.IMAGE] = tf.io.FixedLenFeature([], tf.string)
 
-        def parse(examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def parse(examples: tf.Tensor) -> dict[str, tf.Tensor]:
             parsed = tf.io.parse_example(examples, spec)
             pixels = tf.io.decode_raw(parsed[features.IMAGE], tf.uint8)
-            return tf.reshape(pixels, [-1, *self._image_shape]), parsed[features.LABEL]
+            return {**parsed, features.IMAGE: tf.reshape(pixels, [-1, *self._image_shape])}
 
         compression = "GZIP" if file.endswith(".gz") else ""
         records = tf.data.TFRecordDataset(file, compression, buffer_size=1 << 20)
@@ -154,8 +157,8 @@ class _Encode(beam.DoFn):
                 return
             yield batch
 
-    def _columns(self, codes: np.ndarray, labels: np.ndarray) -> pa.RecordBatch:
-        """Codes [N, ...] and labels [N] as a table of N records."""
+    def _columns(self, codes: np.ndarray, carried: dict[str, np.ndarray]) -> pa.RecordBatch:
+        """Codes [N, ...] and integers [N] as a table of N records."""
         if not 0 <= codes.min() <= codes.max() < self._num_codes:
             raise PipelineError(
                 f"{self._model_path} makes codes {codes.min()} to {codes.max()}, but its codebook "
@@ -170,10 +173,6 @@ class _Encode(beam.DoFn):
             count,
             [None, pa.py_buffer(ends * (data.nbytes // count)), pa.py_buffer(data)],
         )
-        return pa.RecordBatch.from_arrays(
-            [
-                pa.ListArray.from_arrays(rows, values),
-                pa.ListArray.from_arrays(rows, pa.array(labels)),
-            ],
-            [features.CODES, features.LABEL],
-        )
+        columns = {features.CODES: values, **{name: pa.array(carried[name]) for name in _CARRIED}}
+        lists = [pa.ListArray.from_arrays(rows, column) for column in columns.values()]
+        return pa.RecordBatch.from_arrays(lists, list(columns))

@@ -126,20 +126,13 @@ class Source:
         return _records(self._files).batch(batch_size).map(self._parse).prefetch(2)
 
     def _streamed(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
-        files = tf.constant(self._files)
-
-        def epoch_records(epoch):
-            seeds = tf.stack([tf.cast(seed, tf.int64), epoch])
-            shuffled = tf.random.experimental.stateless_shuffle(files, seed=seeds)
-            return (
-                tf.data.Dataset.from_tensor_slices(shuffled)
-                .interleave(_records, cycle_length=8, deterministic=True)
-                .shuffle(_SHUFFLE_BUFFER, seed=seed + epoch)
-            )
-
+        # Both shuffles draw anew in each epoch, from `seed`, so that the whole sequence repeats.
         return (
-            tf.data.Dataset.range(np.iinfo(np.int64).max)
-            .flat_map(epoch_records)
+            tf.data.Dataset.from_tensor_slices(self._files)
+            .shuffle(len(self._files), seed=seed)
+            .interleave(_records, cycle_length=8)
+            .shuffle(_SHUFFLE_BUFFER, seed=seed)
+            .repeat()
             .batch(batch_size, drop_remainder=True)
             .skip(start)
             .map(self._parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

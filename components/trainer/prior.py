@@ -21,6 +21,7 @@ from components.trainer.data import (
 )
 from components.trainer.pictures import image_grid
 from models.export import export_release, restore_vqvae
+from models.images import unpack_pixels
 from models.prior import GatedPixelCNN
 from models.vqvae import VQVAE
 
@@ -51,24 +52,40 @@ def run_fn(fn_args: FnArgs) -> None:
     objective = PriorObjective(prior, vqvae, settings.seed)
     run.train(objective, data, strategy, settings, fn_args, inputs=[fn_args.base_model])
 
-    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    layer = transform.transform_features_layer()
+    transform = Preprocessing(fn_args.transform_graph_path, network.image.hwc)
     export_release(
         vqvae,
         prior,
-        preprocess=lambda images: _pixels(layer, images, network.image.hwc),
-        preprocess_resources=layer,
+        preprocess=transform,
+        preprocess_resources=transform.layer,
         parse=parse_images(network.image),
         combined=fn_args.serving_model_dir,
         release=os.path.join(os.path.dirname(fn_args.serving_model_dir), RELEASE_DIRECTORY),
     )
 
 
-def _pixels(layer, images, shape):
-    """The Transform graph on encoded images. string `[N]` -> uint8 `[N, H, W, C]`."""
-    transformed = layer({features.IMAGE: images})
-    pixels = tf.io.decode_raw(transformed[features.IMAGE], tf.uint8, fixed_length=math.prod(shape))
-    return tf.reshape(pixels, [-1, *shape])
+class Preprocessing:
+    """The Transform graph on encoded images alone, as it is part of the encode SavedModel.
+
+    Attributes:
+        layer: owns what the graph uses.
+    """
+
+    def __init__(self, transform_graph: str, shape: tuple[int, int, int]):
+        transform = tft.TFTransformOutput(transform_graph)
+        self.layer = transform.transform_features_layer()
+        self._spec = transform.raw_feature_spec()[features.IMAGE]
+        self._shape = shape
+
+    def __call__(self, images):
+        """string `[N]`, PNG or JPEG -> uint8 `[N, H, W, C]`."""
+        raw = images
+        if isinstance(self._spec, tf.io.VarLenFeature):  # a schema without shapes
+            raw = tf.sparse.from_dense(images[:, None])
+        elif self._spec.shape:
+            raw = images[:, None]
+        transformed = self.layer({features.IMAGE: raw})
+        return unpack_pixels(transformed[features.IMAGE], self._shape)
 
 
 class PriorObjective:

@@ -92,7 +92,8 @@ def read(artifact, split, dtype):
     for file in sorted(Path(artifact.uri, f"Split-{split}").iterdir()):
         for record in tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator():
             feature = tf.train.Example.FromString(record).features.feature
-            assert set(feature) == {"codes", "label"}
+            assert set(feature) == {"codes", "label", "num_classes"}
+            assert feature["num_classes"].int64_list.value == [7]
             (label,) = feature["label"].int64_list.value
             (codes,) = feature["codes"].bytes_list.value
             assert label not in found

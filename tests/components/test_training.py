@@ -1,0 +1,169 @@
+"""Both trainings on small data: progress, resuming, errors, what they write."""
+
+from __future__ import annotations
+
+import logging
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.errors import PipelineError
+from components.trainer import vqvae
+from components.trainer.config import StageConfig, VQVAESettings
+from components.trainer.data import Source, parse_images, read_pixel_variance
+from components.trainer.progress import LOGGER
+from models.config import EncoderConfig, ImageShape, ModelConfig, NetworkConfig, QuantizerConfig
+from models.export import restore_vqvae
+from models.vqvae import VQVAE
+
+SHAPE = ImageShape(height=8, width=8, channels=1)
+NETWORK = NetworkConfig(
+    image=SHAPE,
+    model=ModelConfig(
+        encoder=EncoderConfig(downsampling=2, hidden_units=8, residual_units=4),
+        quantizer=QuantizerConfig(num_codes=8, embedding_dim=4),
+    ),
+)
+
+
+def digits() -> np.ndarray:
+    from sklearn.datasets import load_digits
+
+    return np.round(load_digits().images * 255 / 16).astype("uint8")[..., None]
+
+
+def write(path, images, labels=None, variance=0.14) -> str:
+    """Transformed Examples, as Transform writes them."""
+    labels = np.full(len(images), -1) if labels is None else labels
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for image, label in zip(images, labels, strict=True):
+            feature = {
+                "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.tobytes()])),
+                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+                "num_classes": tf.train.Feature(int64_list=tf.train.Int64List(value=[0])),
+                "pixel_variance": tf.train.Feature(float_list=tf.train.FloatList(value=[variance])),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString())
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("examples")
+    images = digits()
+    return types.SimpleNamespace(
+        train=write(folder / "train.gz", images[:512]),
+        held_out=write(folder / "eval.gz", images[512:640]),
+    )
+
+
+def fn_args(files, folder, checkpoints, steps=30, **stage):
+    stage = {"batch_size": 64, "evaluate_every": 10, "checkpoint_every": 10, **stage}
+    settings = VQVAESettings(
+        network=NETWORK,
+        stage=StageConfig(steps=steps, **stage),
+        seed=0,
+        cache_mib=64,
+        jit_compile=False,
+        code_version="test",
+        checkpoints=str(checkpoints),
+    )
+    return types.SimpleNamespace(
+        train_files=[files.train],
+        eval_files=[files.held_out],
+        serving_model_dir=str(folder / "Format-Serving"),
+        model_run_dir=str(folder / "logs"),
+        custom_config={"settings": settings.model_dump_json()},
+    )
+
+
+def weights(folder) -> list[np.ndarray]:
+    model = VQVAE(NETWORK, data_variance=1.0, seed=99)
+    restore_vqvae(model, str(folder / "Format-Serving"))
+    return [variable.numpy() for variable in model.variables]
+
+
+def test_trains_reports_and_exports(files, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, LOGGER.name):
+        vqvae.run_fn(
+            fn_args(files, tmp_path, tmp_path / "checkpoints", steps=120, learning_rate=3e-3)
+        )
+    progress = [record.progress for record in caplog.records if hasattr(record, "progress")]
+    assert progress[-1].step == progress[-1].steps == 120
+    assert progress[-1].eta == 0
+    losses = [float(entry.values["nmse"]) for entry in progress]
+    assert losses[-1] < 0.5 * losses[0]
+
+    loaded = tf.saved_model.load(str(tmp_path / "Format-Serving"))
+    codes = loaded.signatures["pixels"](images=tf.constant(digits()[:5]))["codes"]
+    model = VQVAE(NETWORK, data_variance=1.0)
+    restore_vqvae(model, str(tmp_path / "Format-Serving"))
+    np.testing.assert_array_equal(codes, model.encode(digits()[:5]))
+
+
+def test_an_interrupted_training_ends_like_an_undisturbed_one(files, tmp_path, monkeypatch):
+    vqvae.run_fn(fn_args(files, tmp_path / "whole", tmp_path / "a"))
+
+    real_evaluate = vqvae.VQVAEObjective.evaluate
+    calls = []
+
+    def evaluate(self, held_out):
+        calls.append(1)
+        if len(calls) == 2:  # at step 20, before its checkpoint
+            raise KeyboardInterrupt
+        return real_evaluate(self, held_out)
+
+    monkeypatch.setattr(vqvae.VQVAEObjective, "evaluate", evaluate)
+    with pytest.raises(KeyboardInterrupt):
+        vqvae.run_fn(fn_args(files, tmp_path / "killed", tmp_path / "b"))
+    assert not (tmp_path / "killed" / "Format-Serving").exists()
+    vqvae.run_fn(fn_args(files, tmp_path / "resumed", tmp_path / "b"))
+    for whole, resumed in zip(
+        weights(tmp_path / "whole"), weights(tmp_path / "resumed"), strict=True
+    ):
+        np.testing.assert_array_equal(whole, resumed)
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(files, tmp_path):
+    args = fn_args(files, tmp_path, tmp_path / "checkpoints", learning_rate=1e30, warmup=0.0)
+    with pytest.raises(PipelineError, match=r"loss is (nan|inf) at step .*learning_rate"):
+        vqvae.run_fn(args)
+
+
+@pytest.fixture
+def numbered(tmp_path) -> str:
+    """A hundred images, the first pixel of each is its number."""
+    images = np.zeros((100, 8, 8, 1), "uint8")
+    images[:, 0, 0, 0] = np.arange(100)
+    return write(tmp_path / "numbered.gz", images)
+
+
+def numbers(dataset, batches) -> np.ndarray:
+    return np.concatenate([batch["image"][:, 0, 0, 0].numpy() for batch in dataset.take(batches)])
+
+
+@pytest.mark.parametrize("cache_bytes", [2**20, 0], ids=["in memory", "streamed"])
+def test_every_record_once_per_epoch_in_another_order(numbered, cache_bytes):
+    source = Source([numbered], parse_images(SHAPE), cache_bytes)
+    assert source.in_memory == bool(cache_bytes)
+    seen = numbers(source.batches(30, seed=5), 10).reshape(3, 100)
+    for epoch in seen:
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(100))
+    assert np.any(seen[0] != seen[1])
+    np.testing.assert_array_equal(numbers(source.once(32), 10), np.arange(100))
+
+
+@pytest.mark.parametrize("cache_bytes", [2**20, 0], ids=["in memory", "streamed"])
+def test_batches_from_a_later_step_are_those_of_the_whole_run(numbered, cache_bytes):
+    source = Source([numbered], parse_images(SHAPE), cache_bytes)
+    whole = numbers(source.batches(30, seed=5), 8)
+    np.testing.assert_array_equal(numbers(source.batches(30, seed=5, start=5), 3), whole[150:])
+
+
+def test_images_without_variance_are_refused(tmp_path):
+    flat = write(tmp_path / "flat.gz", np.zeros((3, 8, 8, 1), "uint8"), variance=0.0)
+    with pytest.raises(PipelineError, match="all alike"):
+        read_pixel_variance([flat])
