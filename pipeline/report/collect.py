@@ -1,0 +1,259 @@
+"""Everything a report shows, read from the artifacts of the latest run."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import logging
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from components.code_version import whole_code_version
+from components.errors import PipelineError
+from components.evaluator import results
+from components.evaluator.results import Evaluation
+from pipeline.report import curves, data, lineage, pictures
+from pipeline.report.curves import Training
+from pipeline.report.data import DataFacts
+from pipeline.report.pictures import Pictures
+
+LOGGER = logging.getLogger(__name__)
+
+# Distributions whose versions explain a result, ours first.
+_PACKAGES = (
+    "vqvae-pipeline",
+    "tfx",
+    "tensorflow",
+    "keras",
+    "apache-beam",
+    "tensorflow-transform",
+    "tensorflow-model-analysis",
+    "tensorflow-data-validation",
+    "ml-metadata",
+    "numpy",
+)
+
+_Part = TypeVar("_Part")
+
+
+@dataclasses.dataclass(frozen=True)
+class Component:
+    """How one component went, and where its outputs are (output name -> URI)."""
+
+    name: str
+    state: str
+    seconds: float
+    outputs: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Collected:
+    """A run. A part that the run did not reach is None or empty."""
+
+    name: str
+    root: Path
+    finished: datetime.datetime
+    config: dict[str, Any]
+    # What `pipeline.dag.Run` held: data, baseline_version, run_key …
+    run: dict[str, Any]
+    components: list[Component]
+    # The message of the component that failed, where the run recorded it.
+    error: str = ""
+    evaluation: Evaluation | None = None
+    # The release manifest; None where nothing was released.
+    manifest: dict[str, Any] | None = None
+    # model.json: image, code_shape, num_codes, num_classes, parameters.
+    model: dict[str, Any] = dataclasses.field(default_factory=dict)
+    trainings: list[Training] = dataclasses.field(default_factory=list)
+    # How often each of the K codes occurs in the held-out split; int64 [K].
+    code_counts: np.ndarray | None = None
+    pictures: Pictures | None = None
+    data: DataFacts = dataclasses.field(default_factory=DataFacts)
+    # package -> version, of the environment that built the report.
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    # URI -> id in ML Metadata.
+    artifact_ids: dict[str, int] = dataclasses.field(default_factory=dict)
+    # What is there but could not be read, one line each.
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+    def component(self, name: str) -> Component | None:
+        """The component of this id, if the run reached it."""
+        return next((each for each in self.components if each.name == name), None)
+
+    @property
+    def failed(self) -> Component | None:
+        """The component that stopped the run."""
+        stopped = ("failed", "running")
+        return next((each for each in self.components if each.state in stopped), None)
+
+    @property
+    def seconds(self) -> float:
+        return sum(component.seconds for component in self.components)
+
+    @property
+    def num_codes(self) -> int | None:
+        """K, where codes were counted."""
+        return None if self.code_counts is None else len(self.code_counts)
+
+
+def collect(root: Path) -> Collected:
+    """Reads the latest run of a root.
+
+    A part that cannot be read becomes one of `problems` and leaves the others alone.
+
+    Raises:
+        PipelineError: there is no record of a run, or it is damaged.
+    """
+    record, finished = _read_record(root)
+    components = [
+        Component(
+            str(each.get("name", "?")),
+            str(each.get("state", "?")),
+            float(each.get("seconds") or 0.0),
+            dict(each.get("outputs") or {}),
+        )
+        for each in record["components"]
+    ]
+    problems: list[str] = []
+
+    def attempt(what: str, read: Callable[..., _Part], *where: str, otherwise: _Part) -> _Part:
+        """Reads a part from the artifacts at `where`; a missing artifact is no problem."""
+        if not all(where):
+            return otherwise
+        try:
+            return read(*where)
+        except Exception as error:  # a report of a damaged run is worth more than none
+            LOGGER.warning("report: %s", what, exc_info=True)
+            problems.append(f"{what}: {type(error).__name__}: {_one_line(error)}")
+            return otherwise
+
+    def uri(component: str, output: str) -> str:
+        found = next((each for each in components if each.name == component), None)
+        path = found.outputs.get(output, "") if found else ""
+        return path if path and Path(path).is_dir() else ""
+
+    examples, transformed = uri("ImageExampleGen", "examples"), _transformed(components, uri)
+    tokens, model = uri("Tokenizer", "codes"), uri("Trainer-prior", "model")
+    facts = attempt("model", _read_model, model, otherwise={})
+    return Collected(
+        name=str(record["config"].get("name", root.name)),
+        root=root,
+        finished=finished,
+        config=record["config"],
+        run=record.get("run") or {},
+        components=components,
+        error=str(record.get("error") or ""),
+        evaluation=attempt(
+            "evaluation", results.read, uri("Evaluator", "evaluation"), otherwise=None
+        ),
+        manifest=attempt("release", _read_manifest, uri("Pusher", "pushed_model"), otherwise=None),
+        model=facts,
+        trainings=[
+            found
+            for stage in ("vqvae", "prior")
+            if (
+                found := attempt(
+                    f"training of {stage}",
+                    lambda logs, stage=stage: curves.read(logs, stage),
+                    uri(f"Trainer-{stage}", "model_run"),
+                    otherwise=None,
+                )
+            )
+        ],
+        code_counts=attempt(
+            "codes",
+            lambda path: data.count_codes(path, _num_codes(record["config"])),
+            tokens,
+            otherwise=None,
+        ),
+        pictures=attempt(
+            "pictures",
+            lambda images, models: pictures.make(images, models, facts),
+            transformed,
+            model if facts else "",
+            otherwise=None,
+        ),
+        data=DataFacts(
+            ingested=attempt("ingestion", data.read_ingested, examples, otherwise=None),
+            anomalies=attempt(
+                "anomalies",
+                data.read_anomalies,
+                uri("ExampleValidator", "anomalies"),
+                otherwise=None,
+            ),
+            labels=attempt("labels", data.count_labels, tokens or transformed, otherwise={}),
+            pixels=attempt("pixel statistics", data.read_pixels, transformed, otherwise=None),
+        ),
+        versions=_versions(),
+        artifact_ids=attempt(
+            "ML Metadata",
+            lambda path: lineage.artifact_ids(
+                path, [each for component in components for each in component.outputs.values()]
+            ),
+            str(root / "metadata.sqlite") if (root / "metadata.sqlite").is_file() else "",
+            otherwise={},
+        ),
+        problems=problems,
+    )
+
+
+def _read_record(root: Path) -> tuple[dict[str, Any], datetime.datetime]:
+    path = root / "last_run.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        finished = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
+    except FileNotFoundError as error:
+        raise PipelineError(
+            f"{root} holds no run yet; make one with `vqvae run --root {root}`"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise PipelineError(f"{path} cannot be read ({error}); run again") from error
+    if (
+        not isinstance(record, dict)
+        or not isinstance(record.get("config"), dict)
+        or not isinstance(record.get("components"), list)
+    ):
+        raise PipelineError(f"{path} is not the record of a run; run again")
+    return record, finished
+
+
+def _transformed(components: list[Component], uri: Callable[[str, str], str]) -> str:
+    """Where Transform left its Examples, whatever its id."""
+    for component in components:
+        if "transformed_examples" in component.outputs:
+            return uri(component.name, "transformed_examples")
+    return ""
+
+
+def _num_codes(config: dict[str, Any]) -> int:
+    return int(config["model"]["quantizer"]["num_codes"])
+
+
+def _read_model(uri: str) -> dict[str, Any]:
+    return json.loads(Path(uri, "release", "model.json").read_text(encoding="utf-8"))
+
+
+def _read_manifest(uri: str) -> dict[str, Any] | None:
+    path = Path(uri, "release.json")
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions | {"code": whole_code_version()}
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:300] + " …"

@@ -1,0 +1,168 @@
+"""Held-out images beside their reconstructions, and samples, made with the run's own models."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFont
+
+from components import features
+from components.errors import PipelineError
+from components.trainer.data import parse_images
+from models.config import ImageShape
+from pipeline.report.data import records
+
+_SEED = 0
+_TEMPERATURE = 1.0
+
+# Bounds on the size of the report and the time to build it.
+_CANDIDATES = 512  # held-out images to choose from
+_PAIRS = 40
+_PAIR_BYTES = 3 << 20
+_ROWS = 10
+_COLUMNS = 10
+_SAMPLED_CODES = 100 * 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """Images drawn for one label, -1 for none; uint8 [N, H, W, C]."""
+
+    label: int
+    images: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """Arrays of one run: `originals` and `reconstructions` uint8 [N, H, W, C], `labels` [N]."""
+
+    originals: np.ndarray
+    reconstructions: np.ndarray
+    labels: np.ndarray
+    samples: list[Samples]
+    seed: int = _SEED
+    temperature: float = _TEMPERATURE
+
+
+def make(transformed: str, model: str, facts: dict[str, Any]) -> Pictures:
+    """Encodes and decodes held-out images and draws samples.
+
+    Args:
+        transformed: Examples that Transform wrote.
+        model: the combined Model artifact, whose `release/` is used, as it is served.
+        facts: its model.json.
+    """
+    height, width, channels = facts["image"]
+    release = Path(model, "release")
+    originals, labels = _held_out(
+        transformed, ImageShape(height=height, width=width, channels=channels)
+    )
+    codes = _signature(release / "encode", "pixels")(images=tf.constant(originals))["codes"]
+    decode = _signature(release / "decode", "serving_default")
+    return Pictures(
+        originals=originals,
+        reconstructions=decode(codes=codes)["images"].numpy(),
+        labels=labels,
+        samples=_draw(release / "sample", facts),
+    )
+
+
+def _held_out(transformed: str, shape: ImageShape) -> tuple[np.ndarray, np.ndarray]:
+    """Images of the held-out split, of each label about as many, ordered by label."""
+    limit = max(1, min(_PAIRS, _PAIR_BYTES // shape.size))
+    dataset = records(Path(transformed, "Split-eval")).take(_CANDIDATES).batch(64)
+    batches = list(dataset.map(parse_images(shape)).as_numpy_iterator())
+    if not batches:
+        raise PipelineError(f"{transformed}: the held-out split is empty")
+    images = np.concatenate([batch[features.IMAGE] for batch in batches])
+    labels = np.concatenate([batch[features.LABEL] for batch in batches])
+    # The n-th image of every label comes before the n + 1st of any.
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], labels[order])
+    rank = np.arange(len(order)) - starts
+    chosen = order[np.argsort(rank, kind="stable")][:limit]
+    chosen = chosen[np.argsort(labels[chosen], kind="stable")]
+    return images[chosen], labels[chosen]
+
+
+def _draw(model: Path, facts: dict[str, Any]) -> list[Samples]:
+    """Rows of samples: one per class, classes spread evenly where there are many."""
+    classes = int(facts["num_classes"])
+    number = max(16, min(_ROWS * _COLUMNS, _SAMPLED_CODES // math.prod(facts["code_shape"])))
+    rows = max(1, min(_ROWS, number // 4))
+    if classes:
+        shown = np.unique(np.linspace(0, classes - 1, min(rows, classes)).round().astype(int))
+    else:
+        shown = np.array([features.NO_LABEL])
+    columns = max(1, min(_COLUMNS, number // len(shown))) if classes else number
+    drawn = _signature(model, "serving_default")(
+        labels=tf.constant(np.repeat(shown, columns), tf.int32),
+        seed=tf.constant(_SEED, tf.int64),
+        temperature=tf.constant(_TEMPERATURE, tf.float32),
+    )["images"].numpy()
+    images = drawn.reshape(len(shown), columns, *drawn.shape[1:])
+    return [Samples(int(label), row) for label, row in zip(shown, images, strict=True)]
+
+
+def _signature(model: Path, name: str):
+    loaded = tf.saved_model.load(str(model))
+    signature = loaded.signatures[name]
+    signature.keep_alive = loaded  # a signature alone does not keep its variables
+    return signature
+
+
+def write_png(pictures: Pictures, path: Path, columns: int = 10) -> Path:
+    """Writes one PNG for a README: originals, reconstructions below them, then samples.
+
+    Args:
+        pictures: as `make` returns them.
+        path: file to write; its folder is made.
+        columns: images beside each other.
+    """
+    count = min(columns, len(pictures.originals))
+    spread = np.linspace(0, len(pictures.originals) - 1, count).round().astype(int)
+    groups = [
+        ("held-out images", [pictures.originals[spread]]),
+        ("their reconstructions", [pictures.reconstructions[spread]]),
+        ("samples from the prior", _sample_rows(pictures, columns)),
+    ]
+    height, width = pictures.originals.shape[1:3]
+    factor = max(1, round(64 / max(height, width)))
+    cell_height, cell_width, gap, margin, line = height * factor, width * factor, 6, 20, 34
+    rows = sum(len(images) for _, images in groups)
+    size = (
+        2 * margin + columns * (cell_width + gap) - gap,
+        2 * margin + len(groups) * line + rows * (cell_height + gap) - gap,
+    )
+    canvas = Image.new("RGB", size, "white")
+    draw, font, top = ImageDraw.Draw(canvas), ImageFont.load_default(17), margin
+    for title, lines in groups:
+        draw.text((margin, top + 8), title, fill="#333", font=font)
+        top += line
+        for images in lines:
+            for column, image in enumerate(images):
+                canvas.paste(_upscaled(image, factor), (margin + column * (cell_width + gap), top))
+            top += cell_height + gap
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.save(path, optimize=True)
+    return path
+
+
+def _sample_rows(pictures: Pictures, columns: int) -> list[np.ndarray]:
+    """Samples as rows of images: per column a class where there are several, in four rows."""
+    samples = pictures.samples
+    if len(samples) > 1:
+        depth = min(4, len(samples[0].images))
+        return [np.stack([each.images[row] for each in samples[:columns]]) for row in range(depth)]
+    images = samples[0].images[: 4 * columns]
+    return [images[start : start + columns] for start in range(0, len(images), columns)]
+
+
+def _upscaled(image: np.ndarray, factor: int) -> Image.Image:
+    large = image.repeat(factor, 0).repeat(factor, 1)
+    return Image.fromarray(large[..., 0] if large.shape[-1] == 1 else large)

@@ -1,0 +1,137 @@
+"""Which curves are shown of each training, and the facts above them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.report.charts import Plot, Series, line_plot
+from pipeline.report.curves import Curve, Training
+from pipeline.report.numbers import duration, number
+
+if TYPE_CHECKING:
+    from pipeline.report.collect import Collected
+
+_TITLES = {"vqvae": "VQ-VAE", "prior": "Prior"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """A training as the page shows it: heading, (name, value) facts, charts."""
+
+    title: str
+    facts: list[tuple[str, str]]
+    plots: list[Plot]
+
+
+def describe(collected: Collected, training: Training) -> Described:
+    """Facts and charts of one training."""
+    draw = {"vqvae": _vqvae, "prior": _prior}[training.stage]
+    return Described(
+        _TITLES[training.stage],
+        _facts(collected, training),
+        [plot for plot in draw(collected, training) if plot is not None],
+    )
+
+
+def _vqvae(collected: Collected, training: Training) -> list[Plot | None]:
+    curves = training.curves
+    usage = curves.get("held_out/code_usage")
+    num_codes = collected.num_codes
+    used = Curve(usage.steps, usage.values * num_codes) if usage and num_codes else None
+    return [
+        line_plot(
+            "NMSE",
+            "squared error by variance",
+            _series(
+                ("training", "train", curves.get("train/nmse")),
+                ("held-out", "held", curves.get("held_out/nmse")),
+            ),
+            logarithmic=True,
+        ),
+        line_plot(
+            "Loss",
+            "what is minimised",
+            _series(
+                ("loss", "train", curves.get("train/loss")),
+                ("commitment", "other", curves.get("train/commitment")),
+            ),
+            logarithmic=True,
+        ),
+        line_plot(
+            "Codes used",
+            "of the codebook",
+            _series(
+                ("training", "train", curves.get("train/codes_used")),
+                ("held-out", "held", used),
+                ("perplexity, held-out", "other", curves.get("held_out/perplexity")),
+            ),
+            levels={"codebook": float(num_codes)} if num_codes else None,
+            from_zero=True,
+        ),
+        line_plot("PSNR", "dB", _series(("held-out", "held", curves.get("held_out/psnr")))),
+        *_pace(curves),
+    ]
+
+
+def _prior(collected: Collected, training: Training) -> list[Plot | None]:
+    curves = training.curves
+    metrics = collected.evaluation.metrics if collected.evaluation else {}
+    levels = {
+        "uniform": metrics.get("uniform_bits_per_code"),
+        "unigram": metrics.get("unigram_bits_per_code"),
+    }
+    return [
+        line_plot(
+            "Bits per code",
+            "cost of the codes",
+            _series(
+                ("training", "train", curves.get("train/bits_per_code")),
+                ("held-out", "held", curves.get("held_out/bits_per_code")),
+                ("label given", "other", curves.get("held_out/bits_per_code_given_label")),
+            ),
+            levels={name: value for name, value in levels.items() if value is not None},
+        ),
+        *_pace(curves),
+    ]
+
+
+def _pace(curves: dict[str, Curve]) -> list[Plot | None]:
+    return [
+        line_plot(
+            "Learning rate",
+            "Adam's step size",
+            _series(("learning rate", "train", curves.get("train/learning_rate"))),
+            from_zero=True,
+        ),
+        line_plot(
+            "Speed",
+            "images per second",
+            _series(("images/s", "train", curves.get("train/images_per_second"))),
+            from_zero=True,
+        ),
+    ]
+
+
+def _series(*found: tuple[str, str, Curve | None]) -> list[Series]:
+    return [Series(label, style, curve) for label, style, curve in found if curve is not None]
+
+
+def _facts(collected: Collected, training: Training) -> list[tuple[str, str]]:
+    component = collected.component(f"Trainer-{training.stage}")
+    stage = (collected.config.get("training") or {}).get(training.stage) or {}
+    parameters = collected.model.get(f"{training.stage}_parameters")
+    speed = training.curves.get("train/images_per_second")
+    facts = [("steps", number(max(int(curve.steps[-1]) for curve in training.curves.values())))]
+    if "batch_size" in stage:
+        facts.append(("images per step", number(stage["batch_size"])))
+    if speed is not None:
+        facts.append(("images per second", number(float(np.round(np.median(speed.values))))))
+    if parameters is not None:
+        facts.append(("parameters", number(parameters)))
+    if component is not None:
+        state = " (cached)" if component.state == "cached" else ""
+        facts.append(("time", duration(component.seconds) + state))
+    return facts
