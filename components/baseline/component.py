@@ -14,14 +14,14 @@ from components.baseline.executor import LATEST, Executor
 class BaselineSpec(component_spec.ComponentSpec):
     """Interface of `Baseline`."""
 
-    PARAMETERS = {  # noqa: RUF012
+    PARAMETERS = {
         "serving_path": component_spec.ExecutionParameter(type=str),
         "baseline_version": component_spec.ExecutionParameter(type=int),
         "image_shape": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
-    INPUTS = {}  # noqa: RUF012
-    OUTPUTS = {  # noqa: RUF012
+    INPUTS = {}
+    OUTPUTS = {
         "baseline_model": component_spec.ChannelParameter(type=standard_artifacts.Model),
     }
 

@@ -11,7 +11,7 @@ from components.pusher.executor import Executor
 class ReleasePusherSpec(component_spec.ComponentSpec):
     """Interface of `ReleasePusher`."""
 
-    PARAMETERS = {  # noqa: RUF012
+    PARAMETERS = {
         "serving_path": component_spec.ExecutionParameter(type=str),
         "config": component_spec.ExecutionParameter(type=str),
         "run_key": component_spec.ExecutionParameter(type=str),
@@ -19,7 +19,7 @@ class ReleasePusherSpec(component_spec.ComponentSpec):
         "baseline_version": component_spec.ExecutionParameter(type=int),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
-    INPUTS = {  # noqa: RUF012
+    INPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
@@ -28,7 +28,7 @@ class ReleasePusherSpec(component_spec.ComponentSpec):
             type=standard_artifacts.Model, optional=True
         ),
     }
-    OUTPUTS = {  # noqa: RUF012
+    OUTPUTS = {
         "pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel),
     }
 
