@@ -67,11 +67,13 @@ def _moments(pixels: tf.Tensor, area: int) -> tuple[tf.Tensor, tf.Tensor]:
     channels = pixels.shape[-1]
     spec = tf.TensorSpec([channels], tf.int64)
     image_sums, image_squares = tf.map_fn(sums, pixels, fn_output_signature=(spec, spec))
-    total = tft.sum(image_sums, reduce_instance_dims=False)
-    squares = tft.sum(image_squares, reduce_instance_dims=False)
-    count = tft.sum(tf.ones_like(image_sums), reduce_instance_dims=False) * area
-
-    total, squares, count = (tf.cast(value, tf.float64) for value in (total, squares, count))
+    # One analyzer for all, since each adds a dozen steps to the Beam pipeline.
+    ones = tf.ones_like(image_sums[:, :1])
+    everything = tft.sum(
+        tf.concat([image_sums, image_squares, ones], axis=1), reduce_instance_dims=False
+    )
+    total, squares, images_seen = tf.split(tf.cast(everything, tf.float64), [channels, channels, 1])
+    count = images_seen * area
     mean = total / count
     variance = tf.maximum(squares / count - mean * mean, 0.0)
     mean, variance = tf.cast(mean / 255.0, tf.float32), tf.cast(variance / 255.0**2, tf.float32)
