@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from components.tokenizer.component import Tokenizer
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.proto import trainer_pb2
@@ -21,6 +20,7 @@ from components.data_gate.component import DataGate
 from components.evaluator.component import ReconstructionEvaluator
 from components.example_gen.component import ImageExampleGen
 from components.pusher.component import ReleasePusher
+from components.tokenizer.component import Tokenizer
 from components.trainer.config import PriorSettings, VQVAESettings
 from components.transform.component import ImageTransform
 from pipeline.config import Config

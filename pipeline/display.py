@@ -14,7 +14,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from components.evaluator.results import Check, Evaluation
     from components.trainer.progress import Progress
-    from pipeline.local import ComponentRun
+    from pipeline.runner import ComponentRun
 
 _MARKS = {"ran": "[green]✔[/]", "cached": "[cyan]✔[/]", "failed": "[red]✘[/]"}
 # Seconds between two lines of training progress where there is no terminal to redraw.

@@ -14,6 +14,7 @@ from pipeline import config as configuration
 from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay, show_components, show_verdict
 from pipeline.log_file import libraries_to
+from pipeline.root import Root
 
 RELEASED, NOT_BLESSED = 0, 3
 # The data set that the package carries, made when a run names no other.
@@ -34,7 +35,7 @@ def run_and_show(
         Exception: what the component that failed raised.
     """
     config = configuration.load(source, overrides)
-    root = root or Path("runs") / config.name
+    root = Root((root or Path("runs") / config.name).absolute())
     data = data or (Path(config.data.path) if config.data.path else None)
     if data is None and config.name != EMBEDDED:
         raise ConfigError(
@@ -43,8 +44,8 @@ def run_and_show(
         )
     if data is not None and not data.is_dir() and "{SPAN}" not in str(data):
         raise ConfigError(f"--data {data}: no such directory")
-    with _screen(root / "logs" / "run.log", verbose) as console:
-        return _run(config, data or _embedded(root), root.absolute(), console)
+    with _screen(root.log, verbose) as console:
+        return _run(config, data or _embedded(root), root, console)
 
 
 @contextlib.contextmanager
@@ -61,22 +62,20 @@ def _screen(log: Path, verbose: bool) -> Iterator[Console]:
             raise
 
 
-def _embedded(root: Path) -> Path:
+def _embedded(root: Root) -> Path:
     from pipeline.datasets.writer import write_dataset
 
-    path = root / "data"
-    write_dataset(EMBEDDED, path)
-    return path
+    write_dataset(EMBEDDED, root.data)
+    return root.data
 
 
-def _run(config: Config, data: Path, path: Path, console: Console) -> int:
-    console.print(f"[bold]{config.name}[/]: {data} → {path}", highlight=False)
+def _run(config: Config, data: Path, root: Root, console: Console) -> int:
+    console.print(f"[bold]{config.name}[/]: {data} → {root.path}", highlight=False)
     # Imported here, with the terminal out of its reach: TFX takes its time and says a lot.
     from components.evaluator import results
     from components.trainer.progress import LOGGER
     from pipeline import local
 
-    root = local.Root(path)
     display = RunDisplay(console)
     LOGGER.addHandler(display)
     try:
