@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +34,11 @@ def open_tfds(name: str, data_dir: Path | None) -> Source:
         raise ConfigError(
             f"tfds:{name} needs tensorflow-datasets: pip install '.[datasets]' ({error})"
         ) from error
+    # Dozens of lines about retries and deprecations otherwise hide the one that matters.
+    for library in ("absl", "urllib3"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
     try:
         builder = tfds.builder(name, data_dir=data_dir and str(data_dir))
         builder.download_and_prepare()
@@ -40,8 +47,9 @@ def open_tfds(name: str, data_dir: Path | None) -> Source:
         raise ConfigError(f"tfds:{name}: cannot be prepared: {reason}") from error
 
     features = builder.info.features
-    if not isinstance(features, dict) and not hasattr(features, "keys"):
+    if not isinstance(features, tfds.features.FeaturesDict):
         raise ConfigError(f"tfds:{name}: has no named features, so no image")
+    features = dict(features.items())
     if not isinstance(features.get("image"), tfds.features.Image):
         raise ConfigError(
             f"tfds:{name}: has no image feature `image`; it has {', '.join(features)}"
