@@ -230,3 +230,33 @@ def test_pixels_survive_packing():
 def test_more_channels_are_refused():
     with pytest.raises(ValueError, match="1 or 3 channels"):
         images.preprocess_images(tf.constant([PNG]), (24, 24, 4))
+
+
+@pytest.mark.slow
+def test_damaged_files_are_decoded_or_refused_by_name():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    wide = smooth(24, 24)[..., 0].astype(np.uint16) * 200
+    seeds = [
+        encode(smooth(24, 24)),
+        encode(Image.fromarray(smooth(24, 24)).quantize(5), transparency=1),
+        encode(Image.fromarray(wide)),
+        encode(smooth(24, 24), format="JPEG", exif=exif.tobytes()),
+        encode(smooth(24, 24, 4), "CMYK", "JPEG"),
+        encode(smooth(24, 24), format="JPEG", progressive=True),
+    ]
+    rng = np.random.default_rng(0)
+    refused = 0
+    for i in range(3000):
+        damaged = bytearray(seeds[i % len(seeds)])
+        for _ in range(rng.integers(1, 6)):
+            reach = len(damaged) if rng.random() < 0.5 else min(60, len(damaged))  # headers more
+            damaged[rng.integers(0, reach)] = rng.integers(0, 256)
+        if rng.random() < 0.3:
+            del damaged[rng.integers(0, len(damaged) + 1) :]
+        try:
+            assert preprocess(bytes(damaged)).shape == SHAPE
+        except tf.errors.InvalidArgumentError as error:
+            assert "images" in error.message
+            refused += 1
+    assert 1000 < refused < 3000
