@@ -39,13 +39,6 @@ def code_version(*modules: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def whole_code_version() -> str:
-    """Fingerprint of all our sources, for the manifest of a release."""
-    paths = (path for package in _OURS for path in (_ROOT / package).rglob("*.py"))
-    names = (".".join(path.relative_to(_ROOT).with_suffix("").parts) for path in paths)
-    return code_version(*(name.removesuffix(".__init__") for name in names))
-
-
 @functools.cache
 def _imports(name: str) -> set[str]:
     """Modules of ours that a module imports, anywhere in its text, and its parent packages."""

@@ -15,7 +15,7 @@ from tfx.proto import trainer_pb2
 from tfx.types import Channel
 
 from components.baseline.component import Baseline
-from components.code_version import code_version, whole_code_version
+from components.code_version import code_version
 from components.data_gate.component import DataGate
 from components.evaluator.component import ReconstructionEvaluator
 from components.example_gen.component import ImageExampleGen
@@ -24,6 +24,19 @@ from components.tokenizer.component import Tokenizer
 from components.trainer.config import PriorSettings, VQVAESettings
 from components.transform.component import ImageTransform
 from pipeline.config import Config
+
+# What the components of ours run. Their sources are part of the cache keys.
+_MODULES = {
+    "ImageExampleGen": ("components.example_gen.executor",),
+    "DataGate": ("components.data_gate.executor",),
+    "Transform": ("components.transform.executor", "pipeline.preprocessing"),
+    "Trainer-vqvae": ("components.trainer.vqvae",),
+    "Tokenizer": ("components.tokenizer.executor",),
+    "Trainer-prior": ("components.trainer.prior",),
+    "Baseline": ("components.baseline.executor",),
+    "Evaluator": ("components.evaluator.executor", "components.evaluator.metrics"),
+    "Pusher": ("components.pusher.executor",),
+}
 
 PREPROCESSING_FN = "pipeline.preprocessing.preprocessing_fn"
 VQVAE_RUN_FN = "components.trainer.vqvae.run_fn"
@@ -51,6 +64,11 @@ class Run:
     run_key: str
     baseline_version: int
     push_id: str
+
+
+def code_fingerprint() -> str:
+    """Fingerprint of all code that the results of a run depend on."""
+    return code_version(*(module for modules in _MODULES.values() for module in modules))
 
 
 def create_pipeline(
@@ -83,7 +101,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
     example_gen = ImageExampleGen(
         run.data,
         max_rejected_fraction=config.data.max_rejected_fraction,
-        code_version=code_version("components.example_gen.executor"),
+        code_version=_code("ImageExampleGen"),
     )
     data = _validation(config, example_gen.outputs["examples"])
     gate = data[-1]
@@ -94,8 +112,8 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         PREPROCESSING_FN,
         image=image.model_dump(),
         batch_size=config.data.transform_batch_size,
-        code_version=code_version("components.transform.executor", "pipeline.preprocessing"),
-    )
+        code_version=_code("Transform"),
+    ).with_id("Transform")
     transform.add_upstream_node(gate)
     transformed = transform.outputs["transformed_examples"]
 
@@ -106,7 +124,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         transformed,
         vqvae.outputs["model"],
         num_codes=config.model.quantizer.num_codes,
-        code_version=code_version("components.tokenizer.executor"),
+        code_version=_code("Tokenizer"),
     )
     prior = _trainer(
         "Trainer-prior",
@@ -120,6 +138,10 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         config, run, example_gen.outputs["examples"], transformed, prior.outputs["model"]
     )
     return [example_gen, *data, transform, vqvae, tokenizer, prior, *judged]
+
+
+def _code(component: str) -> str:
+    return code_version(*_MODULES[component])
 
 
 def _validation(config: Config, examples: Channel) -> list[BaseComponent]:
@@ -137,7 +159,7 @@ def _validation(config: Config, examples: Channel) -> list[BaseComponent]:
     gate = DataGate(
         validator.outputs["anomalies"],
         statistics.outputs["statistics"],
-        code_version=code_version("components.data_gate.executor"),
+        code_version=_code("DataGate"),
     )
     return [statistics, schema, validator, gate]
 
@@ -169,7 +191,7 @@ def _judgement(
         serving_path=run.serving,
         image_shape=config.data.image.hwc,
         baseline_version=run.baseline_version,
-        code_version=code_version("components.baseline.executor"),
+        code_version=_code("Baseline"),
     )
     evaluator = ReconstructionEvaluator(
         transformed,
@@ -178,7 +200,7 @@ def _judgement(
         num_codes=config.model.quantizer.num_codes,
         image=config.data.image.hwc,
         baseline_model=baseline.outputs["baseline_model"],
-        code_version=code_version("components.evaluator.executor", "components.evaluator.metrics"),
+        code_version=_code("Evaluator"),
     ).with_id("Evaluator")
     pusher = ReleasePusher(
         model,
@@ -191,7 +213,7 @@ def _judgement(
         baseline_model=baseline.outputs["baseline_model"],
         run_key=run.run_key,
         baseline_version=run.baseline_version,
-        code_version=whole_code_version(),
+        code_version=code_fingerprint(),
     ).with_id("Pusher")
     return [baseline, evaluator, pusher]
 
@@ -199,7 +221,7 @@ def _judgement(
 def _vqvae_settings(config: Config, run: Run) -> VQVAESettings:
     return VQVAESettings(
         stage=config.training.vqvae,
-        code_version=code_version("components.trainer.vqvae"),
+        code_version=_code("Trainer-vqvae"),
         **_shared_settings(config, run),
     )
 
@@ -208,7 +230,7 @@ def _prior_settings(config: Config, run: Run) -> PriorSettings:
     return PriorSettings(
         stage=config.training.prior,
         prior=config.prior,
-        code_version=code_version("components.trainer.prior"),
+        code_version=_code("Trainer-prior"),
         **_shared_settings(config, run),
     )
 

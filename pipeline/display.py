@@ -72,8 +72,8 @@ class RunDisplay(logging.Handler):
             self._status = None
 
 
-def show_components(console: Console, components: list[ComponentRun]) -> None:
-    """Table of components: state, seconds, output."""
+def show_components(console: Console, components: list[ComponentRun], root: Path) -> None:
+    """Table of components: state, seconds, and the output below the run root."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("component")
     table.add_column("state")
@@ -85,7 +85,7 @@ def show_components(console: Console, components: list[ComponentRun]) -> None:
             component.name,
             component.state,
             f"{component.seconds:.1f}",
-            _short(outputs[0]) if outputs else "",
+            outputs[0].removeprefix(f"{root}/") if outputs else "",
         )
     console.print()
     console.print(table)
@@ -134,11 +134,3 @@ def describe_check(check: Check) -> str:
 def format_number(value: float) -> str:
     """Four significant digits."""
     return f"{value:.4g}" if math.isfinite(value) else str(value)
-
-
-def _short(path: str) -> str:
-    """A path relative to the working directory where that is shorter."""
-    try:
-        return str(Path(path).relative_to(Path.cwd()))
-    except ValueError:
-        return path

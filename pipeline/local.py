@@ -11,9 +11,8 @@ from pathlib import Path
 from tfx.orchestration import metadata
 
 from components import release_store
-from components.code_version import whole_code_version
 from pipeline.config import Config
-from pipeline.dag import Run, create_pipeline
+from pipeline.dag import Run, code_fingerprint, create_pipeline
 from pipeline.root import Root
 from pipeline.runner import ComponentRun, ObservedDagRunner, Observer
 
@@ -70,7 +69,7 @@ def _run_key(config: Config, data: str) -> str:
     files = sorted(path for path in Path(data).rglob("*") if path.is_file())
     facts = [
         config.model_dump_json(),
-        whole_code_version(),
+        code_fingerprint(),
         os.path.abspath(data),
         *(f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files),
     ]

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 
@@ -51,15 +52,22 @@ def run_and_show(
 @contextlib.contextmanager
 def _screen(log: Path, verbose: bool) -> Iterator[Console]:
     if verbose:
-        yield Console()
+        yield _console()
         return
     with libraries_to(log) as screen:
-        console = Console(file=screen)
+        console = _console(screen)
         try:
             yield console
         except Exception:
             console.print(f"[dim]the full log is {log}[/]", highlight=False)
             raise
+
+
+def _console(file: TextIO | None = None) -> Console:
+    console = Console(file=file)
+    if not console.is_terminal:
+        console.width = 120  # a log has no edge at which to fold
+    return console
 
 
 def _embedded(root: Root) -> Path:
@@ -83,7 +91,7 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     finally:
         display.close_live()
         LOGGER.removeHandler(display)
-    show_components(console, components)
+    show_components(console, components, root.path)
     outputs = {component.name: component.outputs for component in components}
     evaluation = results.read(outputs["Evaluator"]["evaluation"])
     show_verdict(console, evaluation)
