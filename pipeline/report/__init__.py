@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pipeline.report.collect import collect
-from pipeline.report.render import render
+from components.errors import PipelineError
+from pipeline.root import Root
 
-__all__ = ["build"]
-
-# Below the run root.
-PLACE = Path("report") / "index.html"
+__all__ = ["build", "require_run"]
 
 
 def build(root: Path) -> Path:
@@ -26,10 +23,15 @@ def build(root: Path) -> Path:
         path of the HTML file.
 
     Raises:
-        PipelineError: nothing was run there yet.
+        PipelineError: nothing was run there yet, or the record of the run is damaged.
     """
-    html = render(collect(Path(root).absolute()))
-    path = Path(root) / PLACE
+    require_run(root)
+    # Imported here, so that the command line can name its commands without TensorFlow.
+    from pipeline.report.collect import collect
+    from pipeline.report.render import render
+
+    html = render(collect(Root(Path(root).absolute())))
+    path = Root(Path(root)).report
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -38,3 +40,9 @@ def build(root: Path) -> Path:
     finally:
         unfinished.unlink(missing_ok=True)
     return path
+
+
+def require_run(root: Path) -> None:
+    """Raises PipelineError where nothing was run yet."""
+    if not Root(Path(root)).last_run.is_file():
+        raise PipelineError(f"{root} holds no run yet; make one with `vqvae run --root {root}`")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pipeline.report.curves import Curve
-from pipeline.report.numbers import compact, number
+from pipeline.report.numbers import compact, number, tick
 
 # A chart in SVG units, and the room for the numbers on its axes.
 WIDTH, HEIGHT = 400.0, 220.0
@@ -17,6 +17,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 12.0, 10.0, 24.0
 # Evaluations are few: each is a dot. Training is a line of many points.
 _MOST_DOTS = 40
 _FEW_BARS = 130
+# Half a page, where bars are shown, and the room for percentages.
+_BARS_WIDTH, _BARS_LEFT = 460.0, 34.0
+_MOST_NAMES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +119,7 @@ def line_plot(
         note=note,
         lines=[_line(each, curve, steps, axis) for each, curve in usable],
         x_ticks=[Tick(steps.at(step), compact(step)) for step in steps.ticks(5)],
-        y_ticks=[Tick(axis.at(value), number(value)) for value in axis.ticks(5)],
+        y_ticks=[Tick(axis.at(value), tick(value)) for value in axis.ticks(5)],
         levels=[(axis.at(value), f"{name} {number(value)}") for name, value in levels.items()],
     )
 
@@ -125,7 +128,6 @@ def bars(
     groups: Mapping[str, Sequence[float]],
     names: Sequence[str],
     levels: Mapping[str, float] | None = None,
-    wide: bool = True,
 ) -> Bars:
     """Bars from 0, side by side for several groups, which are as long as `names`.
 
@@ -133,10 +135,8 @@ def bars(
         groups: legend label -> values.
         names: what each bar is, for the axis; many are thinned out.
         levels: label -> value of horizontal lines.
-        wide: as wide as the page, for many bars.
     """
-    width, height = (1120.0, 230.0) if wide else (560.0, 230.0)
-    left, right, top, bottom = _LEFT, width - _RIGHT, _TOP, height - _BOTTOM
+    left, right, top, bottom = _BARS_LEFT, _BARS_WIDTH - _RIGHT, _TOP, HEIGHT - _BOTTOM
     levels = dict(levels or {})
     count = len(names)
     highest = max([*(max(values) for values in groups.values()), *levels.values()], default=1.0)
@@ -154,21 +154,29 @@ def bars(
             for place, value in enumerate(values)
         )
         paths.append((label, styles[index % len(styles)], path))
-    every = max(1, math.ceil(count / 32))
     return Bars(
         groups=paths,
-        x_ticks=[
-            Tick(left + (place + 0.5) * slot, names[place]) for place in range(0, count, every)
-        ],
-        y_ticks=[Tick(axis.at(value), number(value)) for value in axis.ticks(4)],
+        x_ticks=[Tick(left + (place + 0.5) * slot, names[place]) for place in _named(names)],
+        y_ticks=[Tick(axis.at(value), tick(value)) for value in axis.ticks(4)],
         levels=[(axis.at(value), name) for name, value in levels.items()],
-        width=width,
-        height=height,
+        width=_BARS_WIDTH,
+        height=HEIGHT,
         left=left,
         right=right,
         top=top,
         bottom=bottom,
     )
+
+
+def _named(names: Sequence[str]) -> list[int]:
+    """Which bars are named: all of a few, of many those with round numbers."""
+    if len(names) <= _MOST_NAMES:
+        return list(range(len(names)))
+    scale = 10 ** max(0, math.floor(math.log10(len(names) / _MOST_NAMES)))
+    every = next(
+        step for step in (scale, 2 * scale, 5 * scale, 10 * scale) if len(names) <= 10 * step
+    )
+    return [place for place, name in enumerate(names) if name.isdigit() and not int(name) % every]
 
 
 def _line(series: Series, curve: Curve, steps: _Axis, axis: _Axis) -> Line:

@@ -14,14 +14,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from components.code_version import whole_code_version
 from components.errors import PipelineError
 from components.evaluator import results
 from components.evaluator.results import Evaluation
+from pipeline.dag import code_fingerprint
 from pipeline.report import curves, data, lineage, pictures
 from pipeline.report.curves import Training
 from pipeline.report.data import DataFacts
 from pipeline.report.pictures import Pictures
+from pipeline.root import Root
 
 LOGGER = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Collected:
     """A run. A part that the run did not reach is None or empty."""
 
     name: str
-    root: Path
+    root: Root
     finished: datetime.datetime
     config: dict[str, Any]
     # What `pipeline.dag.Run` held: data, baseline_version, run_key …
@@ -102,15 +103,15 @@ class Collected:
         return None if self.code_counts is None else len(self.code_counts)
 
 
-def collect(root: Path) -> Collected:
+def collect(root: Root) -> Collected:
     """Reads the latest run of a root.
 
     A part that cannot be read becomes one of `problems` and leaves the others alone.
 
     Raises:
-        PipelineError: there is no record of a run, or it is damaged.
+        PipelineError: the record of the run is damaged.
     """
-    record, finished = _read_record(root)
+    record, finished = _read_record(root.last_run)
     components = [
         Component(
             str(each.get("name", "?")),
@@ -129,8 +130,8 @@ def collect(root: Path) -> Collected:
         try:
             return read(*where)
         except Exception as error:  # a report of a damaged run is worth more than none
-            LOGGER.warning("report: %s", what, exc_info=True)
             problems.append(f"{what}: {type(error).__name__}: {_one_line(error)}")
+            LOGGER.info("%s", problems[-1], exc_info=True)
             return otherwise
 
     def uri(component: str, output: str) -> str:
@@ -138,11 +139,14 @@ def collect(root: Path) -> Collected:
         path = found.outputs.get(output, "") if found else ""
         return path if path and Path(path).is_dir() else ""
 
-    examples, transformed = uri("ImageExampleGen", "examples"), _transformed(components, uri)
+    examples, transformed = (
+        uri("ImageExampleGen", "examples"),
+        uri("Transform", "transformed_examples"),
+    )
     tokens, model = uri("Tokenizer", "codes"), uri("Trainer-prior", "model")
     facts = attempt("model", _read_model, model, otherwise={})
     return Collected(
-        name=str(record["config"].get("name", root.name)),
+        name=str(record["config"].get("name", root.path.name)),
         root=root,
         finished=finished,
         config=record["config"],
@@ -196,22 +200,17 @@ def collect(root: Path) -> Collected:
             lambda path: lineage.artifact_ids(
                 path, [each for component in components for each in component.outputs.values()]
             ),
-            str(root / "metadata.sqlite") if (root / "metadata.sqlite").is_file() else "",
+            str(root.metadata) if root.metadata.is_file() else "",
             otherwise={},
         ),
         problems=problems,
     )
 
 
-def _read_record(root: Path) -> tuple[dict[str, Any], datetime.datetime]:
-    path = root / "last_run.json"
+def _read_record(path: Path) -> tuple[dict[str, Any], datetime.datetime]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         finished = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
-    except FileNotFoundError as error:
-        raise PipelineError(
-            f"{root} holds no run yet; make one with `vqvae run --root {root}`"
-        ) from error
     except (OSError, ValueError) as error:
         raise PipelineError(f"{path} cannot be read ({error}); run again") from error
     if (
@@ -221,14 +220,6 @@ def _read_record(root: Path) -> tuple[dict[str, Any], datetime.datetime]:
     ):
         raise PipelineError(f"{path} is not the record of a run; run again")
     return record, finished
-
-
-def _transformed(components: list[Component], uri: Callable[[str, str], str]) -> str:
-    """Where Transform left its Examples, whatever its id."""
-    for component in components:
-        if "transformed_examples" in component.outputs:
-            return uri(component.name, "transformed_examples")
-    return ""
 
 
 def _num_codes(config: dict[str, Any]) -> int:
@@ -251,7 +242,7 @@ def _versions() -> dict[str, str]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return versions | {"code": whole_code_version()}
+    return versions | {"code": code_fingerprint()}
 
 
 def _one_line(error: Exception) -> str:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from pipeline.log_file import libraries_to
+from pipeline.report import build, require_run
+
 
 @click.command()
 @click.option(
@@ -17,6 +20,7 @@ import click
 )
 def report(root: Path) -> None:
     """Builds the HTML report of the latest run again."""
-    from pipeline.report import build
-
-    click.echo(f"the report is {build(root)}")
+    require_run(root)
+    with libraries_to(root / "logs" / "report.log"):
+        path = build(root)
+    click.echo(path)

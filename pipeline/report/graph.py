@@ -15,7 +15,7 @@ PLACES = {
     "ExampleValidator": (3, 0),
     "DataGate": (4, 0),
     "Baseline": (5, 0),
-    "ImageTransform": (0, 1),
+    "Transform": (0, 1),
     "Trainer-vqvae": (1, 1),
     "Tokenizer": (2, 1),
     "Trainer-prior": (3, 1),
@@ -23,15 +23,15 @@ PLACES = {
     "Pusher": (5, 1),
 }
 # What is drawn of the connections: those that other paths imply are left out, but for the way
-# of the data from ImageExampleGen to ImageTransform.
+# of the data from ImageExampleGen to Transform.
 EDGES = (
     ("ImageExampleGen", "StatisticsGen"),
     ("StatisticsGen", "SchemaGen"),
     ("SchemaGen", "ExampleValidator"),
     ("ExampleValidator", "DataGate"),
-    ("DataGate", "ImageTransform"),
-    ("ImageExampleGen", "ImageTransform"),
-    ("ImageTransform", "Trainer-vqvae"),
+    ("DataGate", "Transform"),
+    ("ImageExampleGen", "Transform"),
+    ("Transform", "Trainer-vqvae"),
     ("Trainer-vqvae", "Tokenizer"),
     ("Tokenizer", "Trainer-prior"),
     ("Trainer-prior", "Evaluator"),
@@ -45,7 +45,7 @@ _IMPORTED_EDGES = (
     (_IMPORTED, "ExampleValidator"),
 )
 # Connections that carry no data, only leave to go on.
-GATES = {("DataGate", "ImageTransform")}
+GATES = {("DataGate", "Transform")}
 
 NOT_REACHED = "not reached"
 _CORNER = 9.0
@@ -104,8 +104,8 @@ def draw(components: Sequence[tuple[str, str, float]], upright: bool = False) ->
     """
     reached = {name: (state, seconds) for name, state, seconds in components}
     places, edges = connections(list(reached))
-    node_width, node_height = (158.0, 56.0) if upright else (164.0, 62.0)
-    gap, gutter = (26.0, 34.0) if upright else (29.0, 62.0)
+    node_width, node_height = (165.0, 56.0) if upright else (164.0, 62.0)
+    gap, gutter = (26.0, 36.0) if upright else (29.0, 62.0)
     layout = _Layout(node_width, node_height, gap, gutter, upright)
     total = sum(seconds for _, seconds in reached.values()) or 1.0
     nodes = []

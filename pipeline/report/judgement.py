@@ -25,7 +25,7 @@ METRICS = {
 }
 # Metrics at the top of the page.
 _TILES = ("nmse", "psnr", "code_usage", "prior_bits_per_code", "bits_per_dim")
-_MOST_LABELS = 50
+_MOST_LABELS = 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +54,8 @@ def verdict(collected: Collected) -> Verdict:
     """The one thing to know about the run."""
     failed, evaluation = collected.failed, collected.evaluation
     if failed is not None:
-        log = collected.root / "logs" / "run.log"
-        return Verdict(
-            "broken", f"Failed in {failed.name}", collected.error or f"The log is {log}."
-        )
+        reason = collected.error or f"The log is {collected.root.log}."
+        return Verdict("broken", f"Failed in {failed.name}", reason)
     if evaluation is None or collected.component("Pusher") is None:
         return Verdict("broken", "Not finished", "The run ended before the gate had judged it.")
     if not evaluation.blessed:
@@ -75,7 +73,7 @@ def verdict(collected: Collected) -> Verdict:
     compared = (
         f"It was compared with version {evaluation.baseline_version}."
         if evaluation.baseline_version
-        else f"There was nothing to compare with: {evaluation.baseline_reason}."
+        else f"Not compared: {evaluation.baseline_reason}."
     )
     return Verdict("good", f"Released version {version}", f"Every threshold is met. {compared}")
 
@@ -129,6 +127,21 @@ def bits(collected: Collected) -> list[tuple[str, float, str]]:
         if training.stage == "prior" and curve is not None:
             found.append(("prior, label given", curve.last, "held"))
     return [(label, bits, style) for label, bits, style in found if bits and math.isfinite(bits)]
+
+
+def sizes(collected: Collected) -> list[tuple[str, str]]:
+    """Bits of one image: its pixels, and its codes under the prior."""
+    metrics = collected.evaluation.metrics if collected.evaluation else {}
+    bits_per_code = metrics.get("prior_bits_per_code", math.nan)
+    if not collected.model or not math.isfinite(bits_per_code):
+        return []
+    pixels = 8 * math.prod(collected.model["image"])
+    codes = math.prod(collected.model["code_shape"]) * bits_per_code
+    return [
+        ("an image's pixels", f"{number(pixels)} bits"),
+        ("its codes, by the prior", f"{number(codes)} bits"),
+        *([("ratio", f"{pixels / codes:.3g} : 1")] if codes else []),
+    ]
 
 
 def by_label(collected: Collected) -> dict[str, Any] | None:

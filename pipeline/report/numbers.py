@@ -23,6 +23,16 @@ def number(value: float | None, exact: bool = False) -> str:
     return text.rstrip(".").replace("-", "−", 1) if text.startswith("-") else text.rstrip(".")
 
 
+def tick(value: float) -> str:
+    """A round number on an axis, in little room: `0.05`, `2e−4`, `50k`."""
+    if abs(value) >= 1e4:
+        return compact(value)
+    if 0 < abs(value) < 1e-3:
+        digits, exponent = f"{value:e}".split("e")
+        return f"{float(digits):.4g}e{int(exponent)}".replace("-", "−")
+    return number(value)
+
+
 def percent(share: float | None) -> str:
     """A share of 1 as a percentage."""
     if share is None or not math.isfinite(share):

@@ -48,6 +48,7 @@ def render(collected: Collected) -> str:
         metrics=judgement.metric_rows(collected),
         notes=judgement.notes(collected),
         bits=judgement.bits(collected),
+        sizes=judgement.sizes(collected),
         pairs=_pairs(collected),
         by_label=judgement.by_label(collected),
         headings={name: heading for name, (heading, _) in judgement.METRICS.items()},
@@ -91,7 +92,7 @@ def _pairs(collected: Collected) -> list[tuple[np.ndarray, np.ndarray, str, str]
     labels = [
         "" if label < 0 else judgement.label_text(label) for label in pictures.labels.tolist()
     ]
-    texts = [f"{number(round(ratio, 1))} dB" for ratio in ratios]
+    texts = [f"{ratio:.1f} dB" for ratio in ratios]
     return list(zip(pictures.originals, pictures.reconstructions, labels, texts, strict=True))
 
 
@@ -103,13 +104,12 @@ def _codes(collected: Collected) -> dict[str, Any] | None:
     names = [str(place + 1) for place in range(len(shares))]
     return {
         "chart": bars(
-            {"share of all codes, in percent": (100 * shares).tolist()},
+            {f"share of the {number(int(counts.sum()))} codes, %": (100 * shares).tolist()},
             names,
             {"even use": 100.0 / len(shares)},
         ),
         "used": int((counts > 0).sum()),
         "size": len(counts),
-        "total": int(counts.sum()),
         "most": float(shares[0]),
         "least": float(shares[-1]),
     }
@@ -131,7 +131,6 @@ def _labels(collected: Collected) -> dict[str, Any] | None:
             for split, counts in sorted(splits.items(), reverse=True)
         },
         [judgement.label_text(label) for label in labels],
-        wide=len(labels) > 40,
     )
     return {"chart": chart, "classes": sum(label != features.NO_LABEL for label in labels)}
 
@@ -167,7 +166,7 @@ def _lineage(collected: Collected) -> list[tuple[str, str]]:
         ("code version", manifest.get("code_version")),
         ("run of the pipeline", lineage.get("pipeline_run_id")),
         ("release store", run.get("serving")),
-        ("run root", collected.root),
+        ("run root", collected.root.path),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 

@@ -46,7 +46,7 @@ def _vqvae(collected: Collected, training: Training) -> list[Plot | None]:
             "NMSE",
             "squared error by variance",
             _series(
-                ("training", "train", curves.get("train/nmse")),
+                ("train", "train", curves.get("train/nmse")),
                 ("held-out", "held", curves.get("held_out/nmse")),
             ),
             logarithmic=True,
@@ -64,9 +64,9 @@ def _vqvae(collected: Collected, training: Training) -> list[Plot | None]:
             "Codes used",
             "of the codebook",
             _series(
-                ("training", "train", curves.get("train/codes_used")),
+                ("train", "train", curves.get("train/codes_used")),
                 ("held-out", "held", used),
-                ("perplexity, held-out", "other", curves.get("held_out/perplexity")),
+                ("perplexity", "other", curves.get("held_out/perplexity")),
             ),
             levels={"codebook": float(num_codes)} if num_codes else None,
             from_zero=True,
@@ -88,9 +88,9 @@ def _prior(collected: Collected, training: Training) -> list[Plot | None]:
             "Bits per code",
             "cost of the codes",
             _series(
-                ("training", "train", curves.get("train/bits_per_code")),
+                ("train", "train", curves.get("train/bits_per_code")),
                 ("held-out", "held", curves.get("held_out/bits_per_code")),
-                ("label given", "other", curves.get("held_out/bits_per_code_given_label")),
+                ("given label", "other", curves.get("held_out/bits_per_code_given_label")),
             ),
             levels={name: value for name, value in levels.items() if value is not None},
         ),

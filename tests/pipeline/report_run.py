@@ -49,7 +49,7 @@ class RunOnDisk:
             "SchemaGen": "schema",
             "ExampleValidator": "anomalies",
             "DataGate": "blessing",
-            "ImageTransform": "transformed_examples",
+            "Transform": "transformed_examples",
             "Trainer-vqvae": "model_run",
             "Tokenizer": "codes",
             "Trainer-prior": "model",
@@ -84,7 +84,7 @@ def write_run(root: Path) -> RunOnDisk:
         _write_curves(run.artifact(name, "model_run"), name)
     pixels = np.random.default_rng(0).integers(0, 256, (30, *NETWORK.image.hwc), np.uint8)
     for split in ("train", "eval"):
-        _write_images(run.artifact("ImageTransform", "transformed_examples"), split, pixels)
+        _write_images(run.artifact("Transform", "transformed_examples"), split, pixels)
         _write_codes(run.artifact("Tokenizer", "codes"), split, len(pixels))
     _write_rejected(run.artifact("ImageExampleGen", "examples"))
     split = run.artifact("ExampleValidator", "anomalies") / "Split-train"

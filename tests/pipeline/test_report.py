@@ -7,10 +7,13 @@ import html.parser
 import math
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from report_run import LABELS, NETWORK, RunOnDisk, write_run
 
@@ -18,13 +21,14 @@ from components.errors import PipelineError
 from components.evaluator.results import Check, Evaluation
 from models.metrics import METRICS
 from pipeline import report
-from pipeline.report import graph, judgement
+from pipeline.report import command, graph, judgement
 from pipeline.report.charts import Series, line_plot
 from pipeline.report.collect import Collected, Component, collect
 from pipeline.report.curves import Curve
 from pipeline.report.numbers import duration, number, percent
 from pipeline.report.pictures import write_png
 from pipeline.report.render import render
+from pipeline.root import Root
 
 SECTIONS = {
     "pipeline",
@@ -117,7 +121,7 @@ def judged(state: str = "ran", **parts: object) -> Collected:
     """A run that went through, without its artifacts."""
     return Collected(
         name="tiny",
-        root=Path("/runs/tiny"),
+        root=Root(Path("/runs/tiny")),
         finished=datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
         config={"name": "tiny"},
         run={},
@@ -143,7 +147,7 @@ def test_a_run_is_shown_in_one_file_that_loads_nothing(made: RunOnDisk) -> None:
 
 
 def test_what_is_collected_is_what_the_artifacts_hold(made: RunOnDisk) -> None:
-    found = collect(made.root)
+    found = collect(Root(made.root))
 
     assert found.problems == []
     assert found.code_counts.tolist() == [30] * 4 + [0] * 4
@@ -159,7 +163,7 @@ def test_what_is_collected_is_what_the_artifacts_hold(made: RunOnDisk) -> None:
 
 
 def test_pictures_are_of_every_label_and_the_same_each_time(made: RunOnDisk) -> None:
-    pictures, again = collect(made.root).pictures, collect(made.root).pictures
+    pictures, again = collect(Root(made.root)).pictures, collect(Root(made.root)).pictures
 
     assert pictures.originals.shape == pictures.reconstructions.shape == (30, 8, 8, 1)
     assert set(pictures.labels.tolist()) == set(range(LABELS))
@@ -169,7 +173,7 @@ def test_pictures_are_of_every_label_and_the_same_each_time(made: RunOnDisk) -> 
 
 
 def test_the_readme_picture_shows_pixels_enlarged(made: RunOnDisk, tmp_path: Path) -> None:
-    pictures = collect(made.root).pictures
+    pictures = collect(Root(made.root)).pictures
     path = write_png(pictures, tmp_path / "images" / "tiny.png", columns=5)
 
     with Image.open(path) as picture:
@@ -315,7 +319,7 @@ def test_many_labels_and_codes_stay_readable() -> None:
     many = Evaluation(values, dict.fromkeys(range(1000), values), None, 0, "none", [], True)
     text = render(judged(evaluation=many, code_counts=np.arange(8192)))
 
-    assert "950 more are not shown" in Page(text).text
+    assert "970 more are not shown" in Page(text).text
     assert len(text) < 1_000_000
 
 
@@ -375,6 +379,18 @@ def test_curves_of_any_values_can_be_drawn(values: list[float], logarithmic: boo
     ticks = [tick.at for tick in plot.y_ticks]
     assert all(plot.top <= at <= plot.bottom for at in ticks)
     assert ticks == sorted(ticks, reverse=True)
+
+
+def test_the_command_builds_it_and_says_where(run: RunOnDisk, capfd) -> None:
+    result = CliRunner().invoke(command.report, ["--root", str(run.root)], catch_exceptions=False)
+
+    assert result.output == f"{run.root / 'report' / 'index.html'}\n"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_naming_the_command_takes_no_tensorflow() -> None:
+    code = "import sys, pipeline.report.command; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_numbers_have_four_digits() -> None:
