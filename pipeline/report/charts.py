@@ -172,11 +172,14 @@ def _named(names: Sequence[str]) -> list[int]:
     """Which bars are named: all of a few, of many those with round numbers."""
     if len(names) <= _MOST_NAMES:
         return list(range(len(names)))
-    scale = 10 ** max(0, math.floor(math.log10(len(names) / _MOST_NAMES)))
-    every = next(
-        step for step in (scale, 2 * scale, 5 * scale, 10 * scale) if len(names) <= 10 * step
-    )
+    every = _round_step(len(names) / 10)
     return [place for place, name in enumerate(names) if name.isdigit() and not int(name) % every]
+
+
+def _round_step(least: float) -> float:
+    """The smallest of 1, 2, 5, 10 … that is not below `least`, also of their tenths."""
+    scale = 10.0 ** math.floor(math.log10(least))
+    return next(scale * digit for digit in (1, 2, 5, 10) if scale * digit >= least)
 
 
 def _line(series: Series, curve: Curve, steps: _Axis, axis: _Axis) -> Line:
@@ -242,9 +245,7 @@ class _Axis:
                 if 2 <= len(inside) <= count + 1:
                     return inside
             return inside
-        rough = (self._high - self._low) / count
-        scale = 10.0 ** math.floor(math.log10(rough))
-        step = next(scale * digit for digit in (1, 2, 2.5, 5, 10) if scale * digit >= rough)
+        step = _round_step((self._high - self._low) / count)
         first = math.ceil(self._low / step - 1e-9)
         last = math.floor(self._high / step + 1e-9)
         return [round(index * step, 12) for index in range(first, last + 1)]

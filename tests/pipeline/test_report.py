@@ -22,7 +22,7 @@ from components.evaluator.results import Check, Evaluation
 from models.metrics import METRICS
 from pipeline import report
 from pipeline.report import command, graph, judgement
-from pipeline.report.charts import Series, line_plot
+from pipeline.report.charts import Series, bars, line_plot
 from pipeline.report.collect import Collected, Component, collect
 from pipeline.report.curves import Curve
 from pipeline.report.numbers import duration, number, percent
@@ -379,6 +379,15 @@ def test_curves_of_any_values_can_be_drawn(values: list[float], logarithmic: boo
     ticks = [tick.at for tick in plot.y_ticks]
     assert all(plot.top <= at <= plot.bottom for at in ticks)
     assert ticks == sorted(ticks, reverse=True)
+
+
+@pytest.mark.parametrize("count", [1, 2, 16, 17, 64, 300, 1599, 1600, 8192])
+def test_any_number_of_bars_has_a_readable_axis(count: int) -> None:
+    names = [str(place + 1) for place in range(count)]
+    chart = bars({"share": [1.0] * count}, names)
+
+    assert 1 <= len(chart.x_ticks) <= 16
+    assert all(chart.left < tick.at < chart.right for tick in chart.x_ticks)
 
 
 def test_the_command_builds_it_and_says_where(run: RunOnDisk, capfd) -> None:
