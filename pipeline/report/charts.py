@@ -13,9 +13,11 @@ from pipeline.report.numbers import compact, number, tick
 
 # A chart in SVG units, and the room for the numbers on its axes.
 WIDTH, HEIGHT = 400.0, 220.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 12.0, 10.0, 24.0
-# Evaluations are few: each is a dot. Training is a line of many points.
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 12.0, 10.0, 24.0
+# Dots of evaluations; more would run into each other.
 _MOST_DOTS = 40
+# Height of a line of text.
+_TEXT = 13.0
 _FEW_BARS = 130
 # Half a page, where bars are shown, and the room for percentages.
 _BARS_WIDTH, _BARS_LEFT = 460.0, 34.0
@@ -31,12 +33,26 @@ class Tick:
 
 
 @dataclasses.dataclass(frozen=True)
+class Level:
+    """A horizontal line to compare with, its name, and where that is written."""
+
+    at: float
+    text: str
+    text_at: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Series:
-    """A curve and how it is called; `style` is `train`, `held` or `other`."""
+    """A curve and how it is called; `style` is `train`, `held` or `other`.
+
+    Attributes:
+        evaluated: each value was measured at its step, not averaged since the last one.
+    """
 
     label: str
     style: str
     curve: Curve
+    evaluated: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +68,14 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """A chart; `levels` are horizontal lines to compare with (y, label)."""
+    """A chart of curves."""
 
     title: str
     note: str
     lines: list[Line]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
-    levels: list[tuple[float, str]] = dataclasses.field(default_factory=list)
+    levels: list[Level] = dataclasses.field(default_factory=list)
     width: float = WIDTH
     height: float = HEIGHT
     left: float = _LEFT
@@ -75,7 +91,7 @@ class Bars:
     groups: list[tuple[str, str, str]]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
-    levels: list[tuple[float, str]]
+    levels: list[Level]
     width: float
     height: float
     left: float
@@ -118,9 +134,9 @@ def line_plot(
         title=title,
         note=note,
         lines=[_line(each, curve, steps, axis) for each, curve in usable],
-        x_ticks=[Tick(steps.at(step), compact(step)) for step in steps.ticks(5)],
-        y_ticks=[Tick(axis.at(value), tick(value)) for value in axis.ticks(5)],
-        levels=[(axis.at(value), f"{name} {number(value)}") for name, value in levels.items()],
+        x_ticks=[Tick(steps.at(step), compact(step)) for step in steps.ticks(6)],
+        y_ticks=[Tick(axis.at(value), tick(value)) for value in axis.ticks(6)],
+        levels=_levels({f"{name} {number(value)}": value for name, value in levels.items()}, axis),
     )
 
 
@@ -158,7 +174,7 @@ def bars(
         groups=paths,
         x_ticks=[Tick(left + (place + 0.5) * slot, names[place]) for place in _named(names)],
         y_ticks=[Tick(axis.at(value), tick(value)) for value in axis.ticks(4)],
-        levels=[(axis.at(value), name) for name, value in levels.items()],
+        levels=_levels(levels, axis),
         width=_BARS_WIDTH,
         height=HEIGHT,
         left=left,
@@ -166,6 +182,17 @@ def bars(
         top=top,
         bottom=bottom,
     )
+
+
+def _levels(values: Mapping[str, float], axis: _Axis) -> list[Level]:
+    """Lines from top to bottom; a name goes above its line, or below where that is taken."""
+    levels: list[Level] = []
+    for name, value in sorted(values.items(), key=lambda item: axis.at(item[1])):
+        at = axis.at(value)
+        taken = levels[-1].text_at if levels else -math.inf
+        text_at = at - 5 if at - 5 - taken >= _TEXT else at + _TEXT
+        levels.append(Level(at, name, text_at))
+    return levels
 
 
 def _named(names: Sequence[str]) -> list[int]:
@@ -187,7 +214,7 @@ def _line(series: Series, curve: Curve, steps: _Axis, axis: _Axis) -> Line:
     ys = [axis.at(value) for value in curve.values.tolist()]
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in zip(xs, ys, strict=True))
     dots = []
-    if series.style != "train" and len(xs) <= _MOST_DOTS:
+    if series.evaluated and len(xs) <= _MOST_DOTS:
         texts = [
             f"step {step:,}: {number(value)}"
             for step, value in zip(curve.steps.tolist(), curve.values.tolist(), strict=True)

@@ -24,10 +24,10 @@ def number(value: float | None, exact: bool = False) -> str:
 
 
 def tick(value: float) -> str:
-    """A round number on an axis, in little room: `0.05`, `2e−4`, `50k`."""
+    """A round number on an axis, in little room: `0.05`, `2e−5`, `50k`."""
     if abs(value) >= 1e4:
         return compact(value)
-    if 0 < abs(value) < 1e-3:
+    if 0 < abs(value) < 1e-4:
         digits, exponent = f"{value:e}".split("e")
         return f"{float(digits):.4g}e{int(exponent)}".replace("-", "−")
     return number(value)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pipeline.report.collect import Collected
 
 _TITLES = {"vqvae": "VQ-VAE", "prior": "Prior"}
+# Styles of curves by their names; the others are of training.
+_STYLES = {"held_out": "held", "commitment": "other", "perplexity": "other", "given_label": "other"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,47 +39,42 @@ def describe(collected: Collected, training: Training) -> Described:
 
 
 def _vqvae(collected: Collected, training: Training) -> list[Plot | None]:
-    curves = training.curves
+    curves, num_codes = training.curves, collected.num_codes
     usage = curves.get("held_out/code_usage")
-    num_codes = collected.num_codes
-    used = Curve(usage.steps, usage.values * num_codes) if usage and num_codes else None
+    if usage and num_codes:
+        used = Curve(usage.steps, usage.values * num_codes)
+        curves = {**curves, "held_out/codes_used": used}
     return [
         line_plot(
             "NMSE",
             "squared error by variance",
-            _series(
-                ("train", "train", curves.get("train/nmse")),
-                ("held-out", "held", curves.get("held_out/nmse")),
-            ),
+            _series(curves, train="train/nmse", held_out="held_out/nmse"),
             logarithmic=True,
         ),
         line_plot(
             "Loss",
             "what is minimised",
-            _series(
-                ("loss", "train", curves.get("train/loss")),
-                ("commitment", "other", curves.get("train/commitment")),
-            ),
+            _series(curves, loss="train/loss", commitment="train/commitment"),
             logarithmic=True,
         ),
         line_plot(
             "Codes used",
             "of the codebook",
             _series(
-                ("train", "train", curves.get("train/codes_used")),
-                ("held-out", "held", used),
-                ("perplexity", "other", curves.get("held_out/perplexity")),
+                curves,
+                train="train/codes_used",
+                held_out="held_out/codes_used",
+                perplexity="held_out/perplexity",
             ),
             levels={"codebook": float(num_codes)} if num_codes else None,
             from_zero=True,
         ),
-        line_plot("PSNR", "dB", _series(("held-out", "held", curves.get("held_out/psnr")))),
+        line_plot("PSNR", "dB", _series(curves, held_out="held_out/psnr")),
         *_pace(curves),
     ]
 
 
 def _prior(collected: Collected, training: Training) -> list[Plot | None]:
-    curves = training.curves
     metrics = collected.evaluation.metrics if collected.evaluation else {}
     levels = {
         "uniform": metrics.get("uniform_bits_per_code"),
@@ -88,35 +85,38 @@ def _prior(collected: Collected, training: Training) -> list[Plot | None]:
             "Bits per code",
             "cost of the codes",
             _series(
-                ("train", "train", curves.get("train/bits_per_code")),
-                ("held-out", "held", curves.get("held_out/bits_per_code")),
-                ("given label", "other", curves.get("held_out/bits_per_code_given_label")),
+                training.curves,
+                train="train/bits_per_code",
+                held_out="held_out/bits_per_code",
+                given_label="held_out/bits_per_code_given_label",
             ),
             levels={name: value for name, value in levels.items() if value is not None},
         ),
-        *_pace(curves),
+        *_pace(training.curves),
     ]
 
 
 def _pace(curves: dict[str, Curve]) -> list[Plot | None]:
+    rate = _series(curves, learning_rate="train/learning_rate")
+    speed = _series(curves, training="train/images_per_second")
     return [
-        line_plot(
-            "Learning rate",
-            "Adam's step size",
-            _series(("learning rate", "train", curves.get("train/learning_rate"))),
-            from_zero=True,
-        ),
-        line_plot(
-            "Speed",
-            "images per second",
-            _series(("images/s", "train", curves.get("train/images_per_second"))),
-            from_zero=True,
-        ),
+        line_plot("Learning rate", "Adam's step size", rate, from_zero=True),
+        line_plot("Speed", "images per second", speed, from_zero=True),
     ]
 
 
-def _series(*found: tuple[str, str, Curve | None]) -> list[Series]:
-    return [Series(label, style, curve) for label, style, curve in found if curve is not None]
+def _series(curves: dict[str, Curve], **tags: str) -> list[Series]:
+    """The curves that are there; the legend's names are those of the arguments."""
+    return [
+        Series(
+            name.replace("held_out", "held-out").replace("_", " "),
+            _STYLES.get(name, "train"),
+            curves[tag],
+            evaluated=tag.startswith("held_out/"),
+        )
+        for name, tag in tags.items()
+        if tag in curves
+    ]
 
 
 def _facts(collected: Collected, training: Training) -> list[tuple[str, str]]:

@@ -381,6 +381,15 @@ def test_curves_of_any_values_can_be_drawn(values: list[float], logarithmic: boo
     assert ticks == sorted(ticks, reverse=True)
 
 
+def test_names_of_lines_that_lie_close_do_not_overlap() -> None:
+    curve = Curve(np.array([1, 2]), np.array([6.0, 3.0]))
+    levels = {"uniform": 6.0, "unigram": 5.95}
+    plot = line_plot("bits", "", [Series("prior", "held", curve)], levels=levels)
+
+    above, below = (level.text_at for level in plot.levels)
+    assert below - above >= 13
+
+
 @pytest.mark.parametrize("count", [1, 2, 16, 17, 64, 300, 1599, 1600, 8192])
 def test_any_number_of_bars_has_a_readable_axis(count: int) -> None:
     names = [str(place + 1) for place in range(count)]
