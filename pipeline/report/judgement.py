@@ -215,10 +215,10 @@ def _rule(check: Check) -> str:
 
 def _missed(check: Check) -> str:
     heading = METRICS.get(check.metric, (check.metric,))[0]
-    value = metric_text(check.metric, check.value)
-    if check.baseline is not None and check.rule == "worse_by":
-        value += f" after {metric_text(check.metric, check.baseline)}"
-    return f"{heading} {value}, allowed {_rule(check)}"
+    rule = _rule(check)
+    if check.rule == "worse_by" and check.baseline is not None:
+        rule += f" than the last release's {metric_text(check.metric, check.baseline)}"
+    return f"{heading} {metric_text(check.metric, check.value)}, allowed {rule}"
 
 
 def _finite(value: float) -> float:
