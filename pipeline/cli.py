@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from components.errors import PipelineError
+from components.errors import is_for_user, one_line
 from pipeline.config import ConfigError
 from pipeline.datasets.command import data
 from pipeline.model_commands import decode, encode, sample
 from pipeline.releases_command import releases
+from pipeline.report.command import report
 
 # TensorFlow, TFX and Beam take seconds to import: each command imports what it needs when it
 # runs, so that help and mistakes in the configuration answer at once.
@@ -55,7 +56,7 @@ def run(
     sys.exit(run_and_show(config, data_path, root, overrides, verbose))
 
 
-for command in (data, encode, decode, sample, releases):
+for command in (data, report, encode, decode, sample, releases):
     cli.add_command(command)
 
 
@@ -76,27 +77,9 @@ def main() -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        click.echo(f"error: {_one_line(error)}", err=True)
+        hint = "" if is_for_user(error) else " (vqvae --debug … shows where)"
+        click.echo(f"error: {one_line(error)}{hint}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
-
-
-def _one_line(error: BaseException) -> str:
-    """The message for the user; for what was not foreseen, its type and where to see more."""
-    known = _find(error)
-    if known is not None:
-        return str(known)
-    text = " ".join(str(error).split())
-    shown = text if len(text) <= 300 else text[:300] + " …"
-    return f"{type(error).__name__}: {shown} (vqvae --debug … shows where)"
-
-
-def _find(error: BaseException | None) -> BaseException | None:
-    """Our own error, also where Beam or TFX has wrapped it."""
-    while error is not None:
-        if isinstance(error, (ConfigError, PipelineError)):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from components.errors import UserError
 from components.evaluator.config import GateConfig
 from components.trainer.config import TrainingConfig
 from models.config import Fraction, ImageShape, ModelConfig, NetworkConfig, PriorConfig, Section
 
 
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message is one line for the user."""
+class ConfigError(UserError, ValueError):
+    """A configuration that cannot be used."""
 
 
 class DataConfig(Section):
@@ -167,7 +168,8 @@ def _explain(error: ValidationError) -> str:
 
 def _suggest(loc: tuple[int | str, ...]) -> str:
     *sections, wrong = (str(part) for part in loc)
-    everywhere = {key.rsplit(".", 1)[-1]: key for key in keys()}
+    # Reversed, so that of several keys with one name the first is suggested.
+    everywhere = {key.rsplit(".", 1)[-1]: key for key in reversed(keys())}
     here = {key.rsplit(".", 1)[-1]: key for key in keys() if key.split(".")[:-1] == sections}
     for candidates in (here, everywhere):
         near = difflib.get_close_matches(wrong, candidates, n=1)

@@ -11,6 +11,7 @@ from pathlib import Path
 from tfx.orchestration import metadata
 
 from components import release_store
+from components.errors import one_line
 from pipeline.config import Config
 from pipeline.dag import Run, code_fingerprint, create_pipeline
 from pipeline.root import Root
@@ -52,10 +53,15 @@ def run_pipeline(config: Config, run: Run, root: Root, observe: Observer) -> lis
     connection = metadata.sqlite_metadata_connection_config(str(root.metadata))
     pipeline = create_pipeline(config, run, connection)
     runner = ObservedDagRunner(observe)
+    error = ""
     try:
         runner.run(pipeline)
+    except BaseException as failure:
+        error = one_line(failure)
+        raise
     finally:
         record = {
+            "error": error,
             "config": config.model_dump(mode="json"),
             "run": dataclasses.asdict(run),
             "components": [dataclasses.asdict(component) for component in runner.components],

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import click
+
+from components import release_store
+from components.errors import PipelineError
+from components.release_store import Release
+from pipeline.log_file import libraries_to
+from pipeline.root import Root
 
 _ROOT = click.option(
     "--root",
@@ -28,9 +37,8 @@ def encode(images: tuple[Path, ...], out: Path, root: Path, version: int | None)
 
     It holds `codes` [N, h, w], `names` [N], and the release and codebook they belong to.
     """
-    from pipeline import model_files
-
-    count = model_files.encode_files(_release(root, version), images, out)
+    with _quiet(root, version) as (model_files, release):
+        count = model_files.encode_files(release, images, out)
     click.echo(f"{out}: codes of {count} image{'s' * (count != 1)}")
 
 
@@ -41,9 +49,8 @@ def encode(images: tuple[Path, ...], out: Path, root: Path, version: int | None)
 @_VERSION
 def decode(codes: Path, out: Path, root: Path, version: int | None) -> None:
     """Images of CODES, a .npz file that `vqvae encode` or `vqvae sample` wrote."""
-    from pipeline import model_files
-
-    written = model_files.decode_file(_release(root, version), codes, out)
+    with _quiet(root, version) as (model_files, release):
+        written = model_files.decode_file(release, codes, out)
     click.echo(f"{out}: {len(written)} images")
 
 
@@ -65,18 +72,22 @@ def sample(
     version: int | None,
 ) -> None:
     """New images drawn from the prior, and their codes in `codes.npz`."""
-    from pipeline import model_files
-
-    release = _release(root, version)
-    written = model_files.sample_images(release, out, count, label, seed, temperature)
+    with _quiet(root, version) as (model_files, release):
+        written = model_files.sample_images(release, out, count, label, seed, temperature)
     click.echo(f"{out}: {len(written)} images")
 
 
-def _release(root: Path, version: int | None):
-    from components import release_store
-    from components.errors import PipelineError
+@contextlib.contextmanager
+def _quiet(root: Path, version: int | None) -> Iterator[tuple[ModuleType, Release]]:
+    """The release, and the module that uses it, with what TensorFlow says kept in a log file."""
+    release = _release(Root(root).serving, version)
+    with libraries_to(Root(root).log.with_name("models.log")):
+        from pipeline import model_files
 
-    store = root / "serving"
+        yield model_files, release
+
+
+def _release(store: Path, version: int | None) -> Release:
     if version is not None:
         return release_store.get(store, version)
     release = release_store.latest(store)

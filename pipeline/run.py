@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
@@ -16,6 +16,9 @@ from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay, show_components, show_verdict
 from pipeline.log_file import libraries_to
 from pipeline.root import Root
+
+if TYPE_CHECKING:
+    from components.evaluator.results import Evaluation
 
 RELEASED, NOT_BLESSED = 0, 3
 # The data set that the package carries, made when a run names no other.
@@ -82,12 +85,16 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     # Imported here, with the terminal out of its reach: TFX takes its time and says a lot.
     from components.evaluator import results
     from components.trainer.progress import LOGGER
-    from pipeline import local
+    from pipeline import local, report
 
     display = RunDisplay(console)
     LOGGER.addHandler(display)
     try:
-        components = local.run_pipeline(config, local.plan(config, str(data), root), root, display)
+        run = local.plan(config, str(data), root)
+        components = local.run_pipeline(config, run, root, display)
+    except Exception:
+        _show_path(console, "report", report.build(root.path))
+        raise
     finally:
         display.close_live()
         LOGGER.removeHandler(display)
@@ -95,18 +102,33 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     outputs = {component.name: component.outputs for component in components}
     evaluation = results.read(outputs["Evaluator"]["evaluation"])
     show_verdict(console, evaluation)
-    return _outcome(console, evaluation, Path(outputs["Pusher"]["pushed_model"]))
+    status = _outcome(console, evaluation, Path(outputs["Pusher"]["pushed_model"]))
+    if status == RELEASED:
+        _show_path(console, "release", Path(run.serving))
+    _show_path(console, "report", report.build(root.path))
+    _show_path(console, "logs", root.log)
+    return status
 
 
-def _outcome(console: Console, evaluation, pushed: Path) -> int:
+def _outcome(console: Console, evaluation: Evaluation, pushed: Path) -> int:
+    """Says whether there is a release, and where."""
     console.print()
-    manifest = pushed / "release.json"
     if not evaluation.blessed:
         failed = ", ".join(dict.fromkeys(c.metric for c in evaluation.checks if not c.ok))
-        console.print(f"[red]not released[/]: the gate refused it ({failed})", highlight=False)
+        console.print(
+            f"[red]not released[/]: the gate refused it ({failed}); the release store is as it was",
+            highlight=False,
+        )
         return NOT_BLESSED
+    manifest = pushed / "release.json"
     if not manifest.is_file():
         raise PipelineError(f"the candidate was blessed but {manifest} is missing")
-    version = json.loads(manifest.read_text(encoding="utf-8"))["version"]
-    console.print(f"[green]released[/] version {version}", highlight=False)
+    release = json.loads(manifest.read_text(encoding="utf-8"))
+    console.print(f"[green]released[/] version {release['version']}", highlight=False)
     return RELEASED
+
+
+def _show_path(console: Console, what: str, path: Path) -> None:
+    with contextlib.suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    console.print(f"{what:<8} {path}", highlight=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from components.errors import PipelineError
+from components.errors import PipelineError, one_line
 from components.evaluator import results
 from components.evaluator.results import Evaluation
 from pipeline.dag import code_fingerprint
@@ -130,7 +130,7 @@ def collect(root: Root) -> Collected:
         try:
             return read(*where)
         except Exception as error:  # a report of a damaged run is worth more than none
-            problems.append(f"{what}: {type(error).__name__}: {_one_line(error)}")
+            problems.append(f"{what}: {one_line(error)}")
             LOGGER.info("%s", problems[-1], exc_info=True)
             return otherwise
 
@@ -243,8 +243,3 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions | {"code": code_fingerprint()}
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:300] + " …"

@@ -1,0 +1,236 @@
+"""The whole pipeline on the embedded digits: what a user of `vqvae run` relies on.
+
+One root is shared; the tests follow each other as a user's days would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Small and quick, and good enough for a gate of its own.
+QUICK = {
+    "training.vqvae.steps": 250,
+    "training.vqvae.evaluate_every": 125,
+    "training.prior.steps": 60,
+    "training.prior.evaluate_every": 60,
+    "prior.layers": 2,
+    "model.quantizer.num_codes": 32,
+    "gate.thresholds": "{nmse: {max: 0.5, worse_by: 0.05}}",
+}
+TRAINED = {"Trainer-vqvae", "Tokenizer", "Trainer-prior", "Evaluator", "Pusher"}
+
+
+class Runner:
+    """Runs `vqvae` in one directory as a user does, in a process of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.root = folder / "runs" / "digits"
+
+    def vqvae(self, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", "pipeline", *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    def run(self, **changes: object) -> subprocess.CompletedProcess:
+        settings = {**QUICK, **{key.replace("__", "."): value for key, value in changes.items()}}
+        return self.vqvae("run", *(f"--set={key}={value}" for key, value in settings.items()))
+
+    def states(self) -> dict[str, str]:
+        record = json.loads((self.root / "last_run.json").read_text())
+        return {component["name"]: component["state"] for component in record["components"]}
+
+    def ran(self) -> set[str]:
+        return {name for name, state in self.states().items() if state == "ran"}
+
+    def store(self) -> dict[str, str]:
+        """File -> hash of everything in the release store."""
+        files = (path for path in (self.root / "serving").rglob("*") if path.is_file())
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    def manifest(self, version: int) -> dict:
+        return json.loads((self.root / "serving" / "releases" / f"{version}.json").read_text())
+
+    def latest(self) -> int:
+        pointer = self.root / "serving" / "releases" / "latest.json"
+        return json.loads(pointer.read_text())["version"]
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory) -> Runner:
+    return Runner(tmp_path_factory.mktemp("user"))
+
+
+@pytest.fixture(scope="module")
+def first(runner) -> subprocess.CompletedProcess:
+    return runner.run()
+
+
+def test_the_first_run_releases(runner, first):
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert first.stderr == ""
+    states = runner.states()
+    assert set(states.values()) == {"ran"}
+    assert TRAINED | {"ImageExampleGen", "Transform", "DataGate", "Baseline"} < set(states)
+    assert "released version 1" in first.stdout
+    assert runner.latest() == 1
+    assert (runner.root / "report" / "index.html").is_file()
+    for name in ("encode", "decode", "sample"):
+        assert (runner.root / "serving" / name / "1" / "saved_model.pb").is_file()
+
+
+def test_components_and_verdict_are_printed(first):
+    for name in ("ImageExampleGen", "Trainer-vqvae", "Pusher"):
+        assert f"· {name} starts" in first.stdout
+        assert f"✔ {name}" in first.stdout
+    assert "vqvae: step 250/250" in first.stdout
+    for metric in ("nmse", "code_usage", "prior_bits_per_code", "bits_per_dim"):
+        assert metric in first.stdout
+    assert "at most 0.5" in first.stdout
+
+
+def test_an_unchanged_run_is_all_cached_and_releases_nothing_new(runner, first):
+    before = runner.store()
+    again = runner.run()
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert set(runner.states().values()) == {"cached"}
+    assert runner.store() == before
+
+
+def test_a_worse_model_is_refused_and_the_store_untouched(runner, first):
+    before = runner.store()
+    worse = runner.run(training__vqvae__steps=20)
+    assert worse.returncode == 3, worse.stdout + worse.stderr
+    assert "not released: the gate refused it (nmse)" in worse.stdout
+    assert runner.store() == before
+    # What does not depend on the training was not done again; Baseline is now release 1.
+    assert runner.ran() == TRAINED | {"Baseline"}
+
+
+def test_a_better_model_replaces_the_release(runner, first):
+    better = runner.run(training__vqvae__steps=400)
+    assert better.returncode == 0, better.stdout + better.stderr
+    assert "released version 2" in better.stdout
+    assert runner.ran() == TRAINED  # the baseline is release 1 still, and cached
+    assert runner.latest() == 2
+    before, after = runner.manifest(1), runner.manifest(2)
+    assert after["baseline"] == 1
+    assert after["metrics"]["nmse"] < before["metrics"]["nmse"]
+
+
+# Uses the released models as somebody would who has TensorFlow and nothing of ours.
+PLAIN = """
+import io, sys
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+store, version = sys.argv[1:]
+encode, decode, sample = (
+    tf.saved_model.load(f"{store}/{name}/{version}") for name in ("encode", "decode", "sample")
+)
+def png(array, format="PNG"):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format)
+    return buffer.getvalue()
+
+rng = np.random.default_rng(0)
+gray = rng.integers(0, 256, (8, 8), "uint8")
+images = [png(gray), png(rng.integers(0, 256, (20, 11, 3), "uint8"), "JPEG")]
+encoded = encode.signatures["serving_default"](images=tf.constant(images))
+assert encoded["codes"].dtype == tf.int32 and encoded["codes"].shape == (2, 4, 4)
+assert encoded["release"].numpy().tolist() == [int(version)] * 2
+pixels = encode.signatures["pixels"](images=tf.constant(gray[None, :, :, None]))
+assert np.array_equal(pixels["codes"][0], encoded["codes"][0])
+decoded = decode.signatures["serving_default"](codes=encoded["codes"])["images"]
+assert decoded.dtype == tf.uint8 and decoded.shape == (2, 8, 8, 1)
+
+draw = lambda labels, seed=1, temperature=1.0: sample.signatures["serving_default"](
+    labels=tf.constant(labels, tf.int32), seed=tf.constant(seed, tf.int64),
+    temperature=tf.constant(temperature, tf.float32))
+first, again, other = draw([-1, 3]), draw([-1, 3]), draw([-1, 3], seed=2)
+assert first["images"].shape == (2, 8, 8, 1) and first["codes"].shape == (2, 4, 4)
+assert np.array_equal(first["images"], again["images"])
+assert not np.array_equal(first["codes"], other["codes"])
+assert np.array_equal(
+    first["images"], decode.signatures["serving_default"](codes=first["codes"])["images"])
+
+def refused(name, call):
+    try:
+        call()
+    except tf.errors.InvalidArgumentError as error:
+        assert name in error.message, (name, error.message)
+    else:
+        raise AssertionError(f"{name} was accepted")
+
+codes = encoded["codes"].numpy()
+refused("images", lambda: encode.signatures["serving_default"](images=tf.constant([b"no image"])))
+refused("images", lambda: encode.signatures["serving_default"](images=tf.constant([images])))
+refused("images", lambda: encode.signatures["pixels"](images=tf.zeros([1, 8, 8], tf.uint8)))
+refused("images", lambda: encode.signatures["pixels"](images=tf.zeros([1, 9, 8, 1], tf.uint8)))
+for bad in (codes + 1000, codes - 1000, codes[0], codes[:, :3]):
+    refused("codes", lambda: decode.signatures["serving_default"](codes=tf.constant(bad)))
+for bad in ([10], [-2], [[1]]):
+    refused("labels", lambda: draw(bad))
+for bad in (0.0, -1.0, float("nan"), float("inf")):
+    refused("temperature", lambda: draw([1], temperature=bad))
+for module in ("models", "components", "pipeline"):
+    assert module not in sys.modules
+"""
+
+
+def test_the_models_need_none_of_our_code_and_refuse_bad_input(runner, first):
+    process = subprocess.run(
+        # -I: neither the working directory nor PYTHONPATH is on the path.
+        [sys.executable, "-I", "-c", PLAIN, str(runner.root / "serving"), "1"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+
+
+def test_encode_decode_and_sample_on_files(runner, first, tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8), "uint8")
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    codes = tmp_path / "codes.npz"
+    encoded = runner.vqvae("encode", str(tmp_path / "a.png"), "--out", str(codes))
+    assert encoded.returncode == 0, encoded.stderr
+    decoded = runner.vqvae("decode", str(codes), "--out", str(tmp_path / "decoded"))
+    assert decoded.returncode == 0, decoded.stderr
+    assert np.asarray(Image.open(tmp_path / "decoded" / "a.png")).shape == (8, 8)
+    sampled = runner.vqvae("sample", "--out", str(tmp_path / "s"), "--count=3", "--label=7")
+    assert sampled.returncode == 0, sampled.stderr
+    assert len(list((tmp_path / "s").glob("*.png"))) == 3
+
+    (tmp_path / "bad.png").write_bytes(b"not an image")
+    bad = runner.vqvae("encode", str(tmp_path / "bad.png"), "--out", str(codes))
+    assert bad.returncode == 1
+    assert bad.stderr.count("\n") == 1
+    assert "bad.png" in bad.stderr
+
+
+def test_bad_data_stops_the_run_with_one_line(runner, tmp_path):
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    (tmp_path / "data" / "eval").mkdir()
+    for split in ("train", "eval"):
+        (tmp_path / "data" / split / "a.tfrecord").write_bytes(b"this is no TFRecord file")
+    failed = runner.vqvae("run", "--data", str(tmp_path / "data"), "--root", str(tmp_path / "root"))
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error: ")
+    assert failed.stderr.count("\n") == 1
+    assert "a.tfrecord" in failed.stderr
+    assert not (tmp_path / "root" / "serving").exists()
