@@ -154,7 +154,7 @@ def _decode(vqvae: VQVAE):
     def decode(codes):
         codes = _checked(codes)
         # On a GPU a gather out of range would silently give zeros.
-        _require(tf.reduce_all((codes >= 0) & (codes <= last)), f"codes must be 0 to {last}", codes)
+        codes = _require((codes >= 0) & (codes <= last), f"codes must be 0 to {last}", codes)
         return {"images": vqvae.decode(codes)}
 
     return decode
@@ -173,11 +173,10 @@ def _sample(vqvae: VQVAE, prior: GatedPixelCNN):
     )
     def sample(labels, seed, temperature):
         labels, seed, temperature = map(_checked, (labels, seed, temperature))
-        _require(
-            tf.reduce_all((labels >= -1) & (labels <= last)), f"labels must be {allowed}", labels
-        )
+        known = (labels >= -1) & (labels <= last)
+        labels = _require(known, f"labels must be {allowed}", labels)
         valid = tf.math.is_finite(temperature) & (temperature > 0.0)
-        _require(valid, "temperature must be finite and above 0", temperature)
+        temperature = _require(valid, "temperature must be finite and above 0", temperature)
         codes = prior.sample(labels, seed, temperature)
         return {"images": vqvae.decode(codes), "codes": codes}
 
@@ -214,8 +213,13 @@ def _checked(argument):
     return tf.ensure_shape(argument, argument.shape)
 
 
-def _require(condition, message: str, received) -> None:
-    tf.debugging.Assert(condition, [message + ". Received:", received], summarize=8)
+def _require(valid, message: str, received):
+    """The value received, which nothing can use before it has been found valid."""
+    checked = tf.debugging.Assert(
+        tf.reduce_all(valid), [message + ". Received:", received], summarize=8
+    )
+    with tf.control_dependencies([checked]):
+        return tf.identity(received)
 
 
 def _release_table(scratch: str) -> tf.lookup.StaticHashTable:
