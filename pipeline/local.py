@@ -72,7 +72,8 @@ def run_pipeline(config: Config, run: Run, root: Root, observe: Observer) -> lis
 
 def _run_key(config: Config, data: str) -> str:
     """Hash of all that a run's results depend on: configuration, code, and the data's files."""
-    files = sorted(path for path in Path(data).rglob("*") if path.is_file())
+    folder = Path(data.partition("{")[0])  # of a pattern such as data/span-{SPAN}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     facts = [
         config.model_dump_json(),
         code_fingerprint(),

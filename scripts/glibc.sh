@@ -57,7 +57,7 @@ else
         apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Label: Debian'
         apt-get indextargets --format '$(REPO_URI)' | grep -v security
     } 2>/dev/null | awk '!seen[$0]++' || true)
-    [ -n "$mirrors" ] || fail "no Debian mirror is configured in apt; without one use the container image (Dockerfile)"
+    [ -n "$mirrors" ] || fail "no Debian mirror is configured in apt; without one use a container of a newer system, such as debian:trixie-slim"
     fetched=''
     for mirror in $mirrors; do
         if fetch_from "$mirror"; then fetched=yes && break; fi
@@ -84,5 +84,5 @@ if ! "$dir/bin/python3" -c '' 2>/dev/null; then
     ln -s "$stdlib" "$dir/lib/$(basename "$stdlib")"
 fi
 "$dir/bin/python3" -c 'import ctypes, ssl' ||
-    fail "a copy of $real does not run on it; try another Python (make PYTHON=...) or use the container image (Dockerfile)"
+    fail "a copy of $real does not run on it; try another Python (make PYTHON=...) or use a container of a newer system, such as debian:trixie-slim"
 echo "$made_from" >"$dir/made-from"

@@ -31,7 +31,7 @@ reason() {
 again="If that is the network, check it and the package index, then run the same command again; what was downloaded is kept. Details: .tools/setup.log"
 
 [ "$(uname -sm)" = "Linux x86_64" ] ||
-    fail "this is $(uname -sm); the environment is built for Linux x86_64. Use the container image (Dockerfile)."
+    fail "this is $(uname -sm); the environment is built for Linux x86_64. Use a container of a newer system, such as debian:trixie-slim."
 
 # --- Which Python -------------------------------------------------------------------------------
 
@@ -64,7 +64,7 @@ private_glibc=''
 if ! printf '2.39\n%s\n' "$glibc" | sort -V -C; then
     if [ "$glibc" = 0 ] || ! command -v dpkg >/dev/null || ! grep -qx 'ID=debian' /etc/os-release; then
         [ "$glibc" = 0 ] && has="no glibc" || has="glibc $glibc"
-        fail "this system has $has, and the wheels of ml-metadata and tensorflow-data-validation need 2.39 (Debian 13, Ubuntu 24.04). Use the container image (Dockerfile)."
+        fail "this system has $has, and the wheels of ml-metadata and tensorflow-data-validation need 2.39 (Debian 13, Ubuntu 24.04). Use a container of a newer system, such as debian:trixie-slim."
     fi
     private_glibc=yes
 fi
