@@ -54,7 +54,13 @@ class DecoderConfig(Section):
     """The encoder mirrored, with transposed convolutions; sizes are the encoder's."""
 
     # Distribution of a pixel given the codes. `gaussian`: squared error, one variance for all.
-    likelihood: Literal["gaussian"] = "gaussian"
+    # `categorical`: a softmax over the 256 grey levels. `logistic_mixture`: a discretised
+    # mixture of logistics, green conditioned on red and blue on both. Default gaussian.
+    # The first is trained in squared error / data variance, the others in nats per pixel value,
+    # so the same commitment weighs differently beside them.
+    likelihood: Literal["gaussian", "categorical", "logistic_mixture"] = "gaussian"
+    # Components of `logistic_mixture`. Default 10.
+    mixture_components: Positive = 10
 
 
 class ModelConfig(Section):

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from models.config import NetworkConfig
-from models.likelihood import GaussianLikelihood
+from models.likelihoods import build_likelihood
 from models.networks import Decoder, Encoder
 from models.quantizer import EMAQuantizer
 
@@ -35,7 +35,7 @@ class VQVAE(keras.Model):
         model = config.model
         self.encoder = Encoder(model.encoder, model.quantizer.embedding_dim)
         self.quantizer = EMAQuantizer(model.quantizer, seed=seed)
-        self.likelihood = GaussianLikelihood(data_variance, config.image.channels)
+        self.likelihood = build_likelihood(model.decoder, config.image.channels, data_variance)
         self.decoder = Decoder(model.encoder, self.likelihood.outputs_per_pixel)
         # Built at once, so that the order of the random draws does not depend on the caller.
         self.encoder(tf.zeros([1, *config.image.hwc]))

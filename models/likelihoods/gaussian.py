@@ -1,12 +1,14 @@
-"""Distribution of the pixels given the codes."""
+"""Gaussian distribution of the pixels: the squared error, as a likelihood."""
 
 from __future__ import annotations
 
 import keras
 import tensorflow as tf
 
+from models.likelihoods.likelihood import LEVELS, Likelihood, to_image
 
-class GaussianLikelihood(keras.layers.Layer):
+
+class GaussianLikelihood(Likelihood):
     """A Gaussian around the decoder's output, one variance for all pixels.
 
     The reconstruction loss is the squared error over the variance of the data, as in the
@@ -16,19 +18,18 @@ class GaussianLikelihood(keras.layers.Layer):
 
     Args:
         data_variance: variance of pixel / 255 over the training images.
-        channels: C of the images.
-
-    Call arguments, all methods:
-        pixels: uint8 `[N, H, W, C]`.
-        parameters: float `[N, H, W, C]`, the decoder's output.
+        channels: C of the images; the decoder puts out one value for each.
     """
 
+    loss_name = "nmse"
     # Decoder outputs are centred like the encoder's inputs.
     CENTRE = 0.5
     DECAY = 0.99
+    # A standard deviation of 1 / 40 grey level: narrower ones have the same masses.
+    MIN_VARIANCE = 1e-8
 
     def __init__(self, data_variance: float, channels: int, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**kwargs)
         self.data_variance = data_variance
         self.outputs_per_pixel = channels
         self.variance = self.add_weight(
@@ -42,6 +43,11 @@ class GaussianLikelihood(keras.layers.Layer):
     def loss(self, pixels, parameters, training: bool = False):
         """Squared error over the data's variance, the mean over everything; a scalar.
 
+        No unit: 1 is what the mean colour scores, and on the training images it is NMSE. It is
+        the Gaussian's -ln p per pixel value up to a constant and the factor
+        2 · variance / data_variance, which keeps the gradient from growing as the error falls.
+        Commitment is a mean as well, so beta relates them as in the paper's own code.
+
         In training the running variance follows the error of the global batch.
         """
         error = self._error(pixels, parameters)
@@ -54,28 +60,28 @@ class GaussianLikelihood(keras.layers.Layer):
         return error / self.data_variance
 
     def images(self, parameters):
-        """The most likely image. uint8 `[N, H, W, C]`."""
-        pixels = tf.round((tf.cast(parameters, tf.float32) + self.CENTRE) * 255.0)
-        return tf.cast(tf.clip_by_value(pixels, 0.0, 255.0), tf.uint8)
+        """The mean image, which is also the most likely one. uint8 `[N, H, W, C]`."""
+        return to_image(self._mean(parameters))
 
-    def bits(self, pixels, parameters):
-        """-log2 p(pixels | parameters) of each image. float32 `[N]`."""
+    def nats(self, pixels, parameters):
+        """-ln p of each pixel value. float32 `[N, H, W, C]`."""
         x = tf.cast(pixels, tf.float32)
-        mean = (tf.cast(parameters, tf.float32) + self.CENTRE) * 255.0
-        scale = 255.0 * tf.sqrt(tf.convert_to_tensor(self.variance))
-        upper = (x + 0.5 - mean) / scale
-        lower = (x - 0.5 - mean) / scale
+        variance = tf.maximum(tf.convert_to_tensor(self.variance), self.MIN_VARIANCE)
+        scale = 255.0 * tf.sqrt(variance)  # in grey levels
+        z = (x - self._mean(parameters)) / scale
+        half = 0.5 / scale
+        # Reflected into the lower tail, where a difference of Φ keeps its digits.
+        reflected = -tf.abs(z)
+        log_upper = _log_normal_cdf(reflected + half)
+        log_lower = _log_normal_cdf(reflected - half)
+        inner = log_upper + _log_one_minus_exp(tf.maximum(log_upper - log_lower, 1e-7))
         # The outermost grey levels take the tails, so that the 256 masses sum to one.
-        upper = tf.where(x >= 255.0, float("inf"), upper)
-        lower = tf.where(x <= 0.0, float("-inf"), lower)
-        # Reflected so that both bounds are in the tail where a difference keeps its digits.
-        flip = lower > 0.0
-        a = tf.where(flip, -upper, lower)
-        b = tf.where(flip, -lower, upper)
-        log_b, log_a = _log_normal_cdf(b), _log_normal_cdf(a)
-        log_mass = log_b + tf.math.log1p(-tf.exp(tf.minimum(log_a - log_b, -1e-7)))
-        nats = -tf.reduce_sum(log_mass, axis=[1, 2, 3])
-        return nats / tf.math.log(2.0)
+        black, white = x <= 0.0, x >= LEVELS - 1.0
+        tail = _log_normal_cdf(half + tf.where(black, z, -z))
+        return -tf.where(black | white, tail, inner)
+
+    def _mean(self, parameters):
+        return (tf.cast(parameters, tf.float32) + self.CENTRE) * 255.0
 
     def _error(self, pixels, parameters):
         x = tf.cast(pixels, tf.float32) / 255.0 - self.CENTRE
@@ -83,11 +89,19 @@ class GaussianLikelihood(keras.layers.Layer):
 
 
 def _log_normal_cdf(x):
-    """log Φ(x), accurate far into the lower tail."""
+    """ln Φ(x), accurate far into the lower tail."""
     # erfc underflows below about -13; there the asymptotic series is exact to float32.
     safe = tf.maximum(x, -10.0)
     near = tf.math.log(0.5 * tf.math.erfc(-safe * 0.7071067811865476))
     tail = tf.minimum(x, -10.0)
-    square = tf.square(tail)
-    far = -0.5 * square - tf.math.log(-tail * 2.5066282746310002) - 1.0 / square
-    return tf.where(x < -10.0, tf.where(tf.math.is_inf(x), float("-inf"), far), near)
+    inverse = 1.0 / tf.square(tail)
+    series = inverse * (-1.0 + inverse * (2.5 - inverse * 12.333333))
+    far = -0.5 * tf.square(tail) - tf.math.log(-tail * 2.5066282746310002) + series
+    return tf.where(x < -10.0, far, near)
+
+
+def _log_one_minus_exp(t):
+    """ln(1 - exp(-t)) for t > 0, accurate at both ends."""
+    small = tf.minimum(t, 0.7)
+    large = tf.maximum(t, 0.7)
+    return tf.where(t < 0.7, tf.math.log(-tf.math.expm1(-small)), tf.math.log1p(-tf.exp(-large)))
