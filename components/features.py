@@ -14,7 +14,7 @@ PIXEL_MEAN = "pixel_mean"  # float32 [C], of pixel / 255
 PIXEL_VARIANCE = "pixel_variance"  # float32 [C], of pixel / 255
 
 # Examples as the Tokenizer writes them, beside LABEL and NUM_CLASSES.
-CODES = "codes"  # h·w raw little-endian integers of `code_dtype`, row-major
+CODES = "codes"  # h·w(·g) raw little-endian integers of `code_dtype`, row-major
 
 NO_LABEL = -1
 

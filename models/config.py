@@ -31,23 +31,63 @@ class EncoderConfig(Section):
 
 
 class QuantizerConfig(Section):
-    """The codebook: exponential moving averages, k-means start, dead-code restart."""
+    """The codes: how they are chosen, how many there are, and how the codebook learns."""
 
-    # K, codes in the codebook. Default 512.
+    # `ema`: codebook by moving averages (appendix A.1). `gradient`: codebook by gradient descent
+    # (eq. 3). `fsq`: rounding, no codebook (finite scalar quantization). Default ema.
+    kind: Literal["ema", "gradient", "fsq"] = "ema"
+    # K, codes in the codebook. Default 512; fsq: follows from `levels`.
     num_codes: Annotated[int, Field(ge=2)] = 512
-    # D, length of a code's embedding. Default 64.
+    # D, channels that the encoder gives a position. Default 64; fsq: follows from `levels`.
     embedding_dim: Positive = 64
-    # gamma of the moving averages (appendix A.1), per step. Default 0.99.
+    # Codes per position; each gets D / groups channels, all share one codebook. Default 1.
+    groups: Positive = 1
+    # fsq: values of each channel of a code. Default 8, 5, 5, 5: 1,000 codes.
+    levels: Annotated[tuple[Annotated[int, Field(ge=3)], ...], Field(min_length=1)] = (8, 5, 5, 5)
+    # How the gradient passes the choice of a code; ema and gradient only. Default
+    # straight_through.
+    estimator: Literal["straight_through", "rotation"] = "straight_through"
+    # Encodings and embeddings have length 1, so that angles decide; ema and gradient only.
+    cosine: bool = False
+    # gamma of the moving averages (appendix A.1), per step; ema only. Default 0.99.
     decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
     # Weight beta of the commitment loss (eq. 3). Default 0.25.
     commitment: Annotated[float, Field(ge=0.0)] = 0.25
+    # Weight alpha of the codebook loss (eq. 3); gradient only. Default 1.
+    codebook_weight: Annotated[float, Field(gt=0.0)] = 1.0
     # Lloyd iterations that place the codebook on real encodings before the first step;
     # 0 starts from a random codebook. Default 10.
     kmeans_iterations: Annotated[int, Field(ge=0)] = 10
     # A code whose average count per step falls below this share of an even split (positions
     # of the batch / K) is moved onto an encoding of the current batch; 0 never restarts.
-    # Default 0.03.
+    # ema only. Default 0.03.
     restart_threshold: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.03
+
+    @model_validator(mode="after")
+    def _follow(self) -> QuantizerConfig:
+        """Sizes of fsq, and what does not go together."""
+        if self.kind == "fsq":
+            if self.cosine or self.estimator != "straight_through":
+                raise ValueError("cosine and estimator are for kind ema and gradient, not fsq")
+            # Whoever reads the configuration finds K and D in one place, whatever the kind.
+            sizes = {
+                "num_codes": math.prod(self.levels),
+                "embedding_dim": len(self.levels) * self.groups,
+            }
+            if sizes["num_codes"] >= 2**31:
+                raise ValueError("the product of levels must be below 2^31")
+            for name, size in sizes.items():
+                object.__setattr__(self, name, size)
+        elif self.embedding_dim % self.groups:
+            raise ValueError(
+                f"embedding_dim ({self.embedding_dim}) must be a multiple of groups ({self.groups})"
+            )
+        return self
+
+    @property
+    def starts_on_data(self) -> bool:
+        """The codebook is placed on encodings before the first step."""
+        return self.kind != "fsq" and self.kmeans_iterations > 0
 
 
 class DecoderConfig(Section):
@@ -134,7 +174,13 @@ class NetworkConfig(Section):
         return self
 
     @property
-    def code_shape(self) -> tuple[int, int]:
-        """Rows and columns of the codes of one image."""
+    def code_grid(self) -> tuple[int, int]:
+        """Rows and columns of the positions that have codes."""
         factor = self.model.encoder.downsampling
         return self.image.height // factor, self.image.width // factor
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """Shape of the codes of one image: `(h, w)`, or `(h, w, g)` with several per position."""
+        groups = self.model.quantizer.groups
+        return self.code_grid if groups == 1 else (*self.code_grid, groups)

@@ -123,7 +123,7 @@ def export_release(
 
 def codebook_sha256(vqvae: VQVAE) -> str:
     """Fingerprint of the codebook: codes mean the same only where it is the same."""
-    embedding = vqvae.quantizer.embedding.numpy().astype("<f4")
+    embedding = vqvae.quantizer.codebook().numpy().astype("<f4")
     return hashlib.sha256(embedding.tobytes()).hexdigest()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -57,22 +59,58 @@ def gate(x):
     return tf.tanh(a) * tf.sigmoid(b)
 
 
+class GroupHead(keras.layers.Layer):
+    """Tells the codes of one position apart, each given the codes before it at that position.
+
+        a_k = u + b_k + Σ_{m<k} E_m[c_m],   u_k = a_k + W_2 relu(W_1 relu(a_k))
+
+    Args:
+        units: channels of the input and the output.
+        num_codes: K.
+        groups: g, codes per position; at least 2.
+
+    Call arguments:
+        u: `[N, h, w, units]`, the head's output, what is known from the positions before.
+        codes: int32 `[N, h, w, g]`.
+
+    Output shape:
+        `[N, h, w, g, units]`; at k it depends on the codes below k.
+    """
+
+    def __init__(self, units: int, num_codes: int, groups: int, **kwargs):
+        super().__init__(**kwargs)
+        self.num_codes = num_codes
+        self.groups = groups
+        self.which = keras.layers.Embedding(groups, units)
+        self.earlier = keras.layers.Embedding((groups - 1) * num_codes, units)
+        self.dense1 = keras.layers.Dense(units)
+        self.dense2 = keras.layers.Dense(units)
+
+    def call(self, u, codes):
+        rows = codes[..., :-1] + self.num_codes * tf.range(self.groups - 1)
+        # At k the sum of all below it: the first has nothing, the last code reaches nobody.
+        earlier = tf.cumsum(self.earlier(rows), axis=-2)  # (N, h, w, g - 1, units)
+        earlier = tf.pad(earlier, [[0, 0], [0, 0], [0, 0], [1, 0], [0, 0]])
+        a = u[..., None, :] + self.which(tf.range(self.groups)) + earlier
+        return a + self.dense2(tf.nn.relu(self.dense1(tf.nn.relu(a))))
+
+
 class GatedPixelCNN(keras.Model):
-    """p(codes | label), one code after the other, row by row.
+    """p(codes | label), one code after the other: row by row, and group by group in a position.
 
     Args:
         config: sizes.
         num_codes: K.
         num_classes: labels are 0 … num_classes - 1; 0 classes makes an unconditional model.
-        code_shape: rows and columns of the codes.
+        code_shape: `(h, w)`, rows and columns of the codes, or `(h, w, g)` with g per position.
         seed: seed of the weights and the dropout.
 
     Call arguments:
-        codes: int32 `[N, h, w]`.
+        codes: int32 `[N, *code_shape]`.
         labels: int32 `[N]`, -1 for unconditional.
 
     Returns:
-        logits, float32 `[N, h, w, K]`: at each position those of its code given all before.
+        logits, float32 `[N, *code_shape, K]`: of each code given all before it.
     """
 
     def __init__(
@@ -80,7 +118,7 @@ class GatedPixelCNN(keras.Model):
         config: PriorConfig,
         num_codes: int,
         num_classes: int,
-        code_shape: tuple[int, int],
+        code_shape: tuple[int, ...],
         seed: int = 0,
         **kwargs,
     ):
@@ -90,7 +128,9 @@ class GatedPixelCNN(keras.Model):
         self.num_codes = num_codes
         self.num_classes = num_classes
         self.code_shape = code_shape
-        self.embedding = keras.layers.Embedding(num_codes, config.hidden_units)
+        self.groups = code_shape[2] if len(code_shape) == 3 else 1
+        # A table per group: what a code says depends on the part of the vector that it codes.
+        self.embedding = keras.layers.Embedding(self.groups * num_codes, config.hidden_units)
         # Where a code is matters for images that are centred; the two axes add up.
         self.row = keras.layers.Embedding(code_shape[0], config.hidden_units)
         self.column = keras.layers.Embedding(code_shape[1], config.hidden_units)
@@ -99,33 +139,39 @@ class GatedPixelCNN(keras.Model):
             for _ in range(config.layers)
         ]
         self.head = keras.layers.Dense(config.head_units, activation="relu")
+        if self.groups > 1:
+            self.group_head = GroupHead(config.head_units, num_codes, self.groups)
         self.logits = keras.layers.Dense(num_codes, dtype="float32")
         self(tf.zeros([1, *code_shape], tf.int32), tf.zeros([1], tf.int32))
 
     def call(self, codes, labels, training: bool = False):
-        x = self.embedding(codes)  # (N, h, w, units)
-        place = (
-            self.row(tf.range(self.code_shape[0]))[:, None]
-            + self.column(tf.range(self.code_shape[1]))[None]
-        )
+        rows, columns = self.code_shape[:2]
+        by_group = tf.reshape(codes, [-1, rows, columns, self.groups])  # (N, h, w, g)
+        x = self.embed(by_group)
+        place = self.row(tf.range(rows))[:, None] + self.column(tf.range(columns))[None]
         # Shifted by one row for the vertical stack, by one column for the horizontal one:
         # from here on each position may use all that is left of it in its stack.
         vertical = tf.pad(x, [[0, 0], [1, 0], [0, 0], [0, 0]])[:, :-1] + place
         horizontal = tf.pad(x, [[0, 0], [0, 0], [1, 0], [0, 0]])[:, :, :-1] + place
-        rows = labels + 1  # row 0 of the label embeddings is "no label"
+        label_rows = labels + 1  # row 0 of the label embeddings is "no label"
         for layer in self.gated:
-            vertical, horizontal = layer(vertical, horizontal, rows, training=training)
-        return self.logits(self.head(tf.nn.relu(horizontal)))
+            vertical, horizontal = layer(vertical, horizontal, label_rows, training=training)
+        u = self.head(tf.nn.relu(horizontal))  # (N, h, w, head units)
+        return self.logits(self.group_head(u, by_group) if self.groups > 1 else u)
+
+    def embed(self, codes):
+        """What the stacks see of a position. int32 `[N, h, w, g]` -> `[N, h, w, units]`."""
+        return tf.reduce_sum(self.embedding(codes + self.num_codes * tf.range(self.groups)), -2)
 
     def log_prob(self, codes, labels, training: bool = False):
-        """log p(codes | labels) in nats. int32 `[N, h, w]`, int32 `[N]` -> float32 `[N]`."""
+        """log p(codes | labels) in nats. int32 `[N, *code_shape]`, `[N]` -> float32 `[N]`."""
         nats = tf.nn.sparse_softmax_cross_entropy_with_logits(
             labels=codes, logits=self(codes, labels, training=training)
-        )  # (N, h, w)
-        return -tf.reduce_sum(nats, axis=[1, 2])
+        )  # (N, *code_shape)
+        return -tf.reduce_sum(tf.reshape(nats, [-1, math.prod(self.code_shape)]), axis=1)
 
     def sample(self, labels, seed, temperature):
-        """Codes drawn from the model, one position at a time.
+        """Codes drawn from the model, one at a time.
 
         Args:
             labels: int32 `[N]`, -1 for unconditional.
@@ -133,22 +179,22 @@ class GatedPixelCNN(keras.Model):
             temperature: float scalar above 0; below 1 sharpens the distribution.
 
         Returns:
-            int32 `[N, h, w]`.
+            int32 `[N, *code_shape]`.
         """
-        rows, columns = self.code_shape
+        length = math.prod(self.code_shape)
         count = tf.shape(labels)[0]
-        # One pair of 32-bit words per position, from the two halves of the seed.
+        # One pair of 32-bit words per code, from the two halves of the seed.
         words = tf.bitcast(tf.cast(seed, tf.int64), tf.int32)  # (2,)
 
         def step(position, codes):
-            logits = self(codes, labels)[:, position // columns, position % columns]  # (N, K)
+            logits = tf.reshape(self(codes, labels), [count, length, self.num_codes])[:, position]
             drawn = tf.random.stateless_categorical(
                 logits / temperature, 1, words + tf.stack([position, 0]), dtype=tf.int32
             )  # (N, 1)
-            here = tf.range(rows * columns) == position
-            flat = tf.where(here, drawn, tf.reshape(codes, [count, rows * columns]))
-            return position + 1, tf.reshape(flat, [count, rows, columns])
+            here = tf.range(length) == position
+            flat = tf.where(here, drawn, tf.reshape(codes, [count, length]))
+            return position + 1, tf.reshape(flat, [count, *self.code_shape])
 
-        empty = tf.zeros([count, rows, columns], tf.int32)
-        _, codes = tf.while_loop(lambda position, _: position < rows * columns, step, (0, empty))
+        empty = tf.zeros([count, *self.code_shape], tf.int32)
+        _, codes = tf.while_loop(lambda position, _: position < length, step, (0, empty))
         return codes

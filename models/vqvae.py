@@ -8,7 +8,7 @@ import tensorflow as tf
 from models.config import NetworkConfig
 from models.likelihoods import build_likelihood
 from models.networks import Decoder, Encoder
-from models.quantizer import EMAQuantizer
+from models.quantizers import build_quantizer
 
 
 class VQVAE(keras.Model):
@@ -26,6 +26,8 @@ class VQVAE(keras.Model):
     >>> vqvae = VQVAE(config, data_variance=0.08)
     >>> codes = vqvae.encode(images)     # uint8 [N, H, W, C] -> int32 [N, h, w]
     >>> images = vqvae.decode(codes)     # int32 [N, h, w] -> uint8 [N, H, W, C]
+
+    Codes are `[N, h, w, g]` where the quantizer makes g > 1 codes per position.
     """
 
     def __init__(self, config: NetworkConfig, data_variance: float, seed: int = 0, **kwargs):
@@ -34,12 +36,12 @@ class VQVAE(keras.Model):
         keras.utils.set_random_seed(seed)
         model = config.model
         self.encoder = Encoder(model.encoder, model.quantizer.embedding_dim)
-        self.quantizer = EMAQuantizer(model.quantizer, seed=seed)
+        self.quantizer = build_quantizer(model.quantizer, seed=seed)
         self.likelihood = build_likelihood(model.decoder, config.image.channels, data_variance)
         self.decoder = Decoder(model.encoder, self.likelihood.outputs_per_pixel)
         # Built at once, so that the order of the random draws does not depend on the caller.
         self.encoder(tf.zeros([1, *config.image.hwc]))
-        self.decoder(tf.zeros([1, *config.code_shape, model.quantizer.embedding_dim]))
+        self.decoder(tf.zeros([1, *config.code_grid, model.quantizer.embedding_dim]))
         self.built = True
 
     def encodings(self, images):
@@ -66,14 +68,14 @@ class VQVAE(keras.Model):
             training: moves the codebook and the likelihood's variance.
 
         Returns:
-            `loss` (scalar, what is minimised: reconstruction + beta · commitment),
-            `reconstruction_loss`, `commitment_loss`, and `codes`, int32 `[N, h, w]`.
+            `loss` (scalar, what is minimised: reconstruction + the quantizer's terms),
+            `reconstruction_loss`, each term of the quantizer, and `codes`, int32 `[N, h, w]`.
         """
         quantized, codes, losses = self.quantizer(self.encodings(images), training=training)
         parameters = self.decoder(quantized)
         reconstruction = self.likelihood.loss(images, parameters, training=training)
         return {
-            "loss": reconstruction + sum(losses.values()),
+            "loss": tf.add_n([reconstruction, *losses.values()]),
             "reconstruction_loss": reconstruction,
             "codes": codes,
             **losses,
@@ -86,7 +88,7 @@ class VQVAE(keras.Model):
             images: uint8 `[N, H, W, C]`.
 
         Returns:
-            `codes` int32 `[N, h·w]`; `squared_error`, `pixel_square_sum`, `decoder_bits`
+            `codes` int32 `[N, h·w·g]`; `squared_error`, `pixel_square_sum`, `decoder_bits`
             float32 `[N]` and `pixel_sum` float32 `[N, C]`, pixels in units of pixel / 255.
         """
         codes = self.encode(images)

@@ -6,6 +6,7 @@ was interrupted goes on with exactly the batch that it would have seen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -40,10 +41,10 @@ def parse_images(shape: ImageShape) -> Parse:
     return parse
 
 
-def parse_codes(code_shape: tuple[int, int], num_codes: int) -> Parse:
-    """Parser of the Tokenizer's Examples: `codes` int32 `[N, h, w]`, `label` int32 `[N]`."""
+def parse_codes(code_shape: tuple[int, ...], num_codes: int) -> Parse:
+    """Parser of the Tokenizer's Examples: `codes` int32 `[N, *code_shape]`, `label` int32 `[N]`."""
     dtype = features.code_dtype(num_codes)
-    length = code_shape[0] * code_shape[1] * dtype.itemsize
+    length = math.prod(code_shape) * dtype.itemsize
 
     def parse(serialized):
         spec = {

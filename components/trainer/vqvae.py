@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
@@ -15,8 +17,12 @@ from models import metrics
 from models.export import export_vqvae
 from models.vqvae import VQVAE
 
-# Encodings per code that the codebook is first placed on.
+# Encodings per code that the codebook is first placed on, and the most of them altogether: a
+# large codebook gets fewer per code, so that the start stays short beside the training.
 _POINTS_PER_CODE = 128
+_MOST_POINTS = 2**18
+# Images encoded at a time for that.
+_ENCODED = 256
 _SHOWN = 16
 
 
@@ -37,16 +43,20 @@ def run_fn(fn_args: FnArgs) -> None:
 
 def place_codebook(vqvae: VQVAE, train: Source, seed: int) -> None:
     """Starts the codebook on encodings of training images (k-means), not on noise."""
-    if not vqvae.config.model.quantizer.kmeans_iterations:
+    quantizer = vqvae.config.model.quantizer
+    if not quantizer.starts_on_data:
         return
-    rows, columns = vqvae.config.code_shape
-    images = -(-_POINTS_PER_CODE * vqvae.quantizer.num_codes // (rows * columns))
-    batch = next(iter(train.batches(images, seed)))[features.IMAGE]
-    vqvae.quantizer.initialize(vqvae.encodings(batch))
+    points = min(_POINTS_PER_CODE * quantizer.num_codes, _MOST_POINTS)
+    images = -(-points // math.prod(vqvae.config.code_shape))
+    encodings = [
+        vqvae.encodings(batch[features.IMAGE])
+        for batch in train.batches(min(_ENCODED, images), seed).take(-(-images // _ENCODED))
+    ]
+    vqvae.quantizer.initialize(tf.concat(encodings, axis=0)[:images])
 
 
 class VQVAEObjective:
-    """Reconstruction over data variance, plus commitment (eq. 3)."""
+    """Reconstruction over data variance, plus the quantizer's terms (eq. 3)."""
 
     stage = "vqvae"
 
@@ -66,7 +76,12 @@ class VQVAEObjective:
         return {
             "loss": float(means["loss"]),
             "nmse": float(means["reconstruction_loss"]),
-            "commitment": float(means["commitment_loss"]),
+            # The quantizer's terms; which there are depends on its kind.
+            **{
+                name.removesuffix("_loss"): float(value)
+                for name, value in means.items()
+                if name in ("commitment_loss", "codebook_loss")
+            },
             "codes_used": float(used),
         }
 

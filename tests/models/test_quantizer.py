@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from models.config import QuantizerConfig
-from models.quantizer import EMAQuantizer, kmeans
+from models.quantizers import EMAQuantizer
+from models.quantizers.kmeans import kmeans
 
 
 def quantizer(**settings) -> EMAQuantizer:

@@ -1,0 +1,104 @@
+"""What the quantizers with a learned codebook have in common."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from models.config import QuantizerConfig
+from models.quantizers.estimators import ESTIMATORS
+from models.quantizers.interface import Quantized, join_groups, join_lookup, split_groups
+from models.quantizers.kmeans import kmeans
+from models.quantizers.search import nearest
+
+
+class VectorQuantizer(keras.layers.Layer):
+    """Nearest-neighbour quantization (van den Oord et al. 2017, eq. 1 and 2).
+
+    The nearest embedding is chosen and the encoder is held to it by the commitment term of eq. 3.
+    How the embeddings learn is left to the subclasses.
+
+    With a cosine codebook, encodings and embeddings are scaled to length 1 first (Yu et al. 2021,
+    arXiv 2110.04627), so that the code of the smallest angle is chosen.
+
+    State and distances are float32 whatever the precision of the network.
+
+    Args:
+        config: sizes and rates.
+        seed: seed of the initial codebook.
+
+    Call arguments:
+        z: float `[..., D]`, encodings.
+        training: lets the codebook learn where the layer does that itself.
+
+    Raises:
+        ValueError: if the last dimension of `z` is not `embedding_dim`.
+    """
+
+    def __init__(self, config: QuantizerConfig, seed: int, trainable: bool, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.config = config
+        self.seed = seed
+        self.num_codes = config.num_codes
+        self.groups = config.groups
+        self._estimate = ESTIMATORS[config.estimator]
+        self.embedding = self.add_weight(
+            name="embedding",
+            shape=(config.num_codes, config.embedding_dim // config.groups),
+            initializer=keras.initializers.RandomNormal(seed=seed),
+            trainable=trainable,
+            # Every replica computes the same new value from all-reduced statistics.
+            aggregation="mean" if trainable else "only_first_replica",
+        )
+
+    def call(self, z, training: bool = False) -> Quantized:
+        z = tf.convert_to_tensor(z)
+        flat = self._scaled(split_groups(z, self.config.embedding_dim, self.groups))  # (P, d)
+        codebook = self.codebook()
+        codes = nearest(flat, codebook)  # (P,)
+        chosen = tf.gather(codebook, codes)  # (P, d)
+        losses = self._terms(flat, chosen)
+        if training:
+            self._learn(tf.stop_gradient(flat), codes)
+        quantized, codes = join_groups(
+            self._estimate(flat, tf.stop_gradient(chosen)), codes, z, self.groups
+        )
+        return Quantized(quantized, codes, losses)
+
+    def lookup(self, codes):
+        """Vectors of codes. int `[...]`, or `[..., g]` with g > 1 -> float32 `[..., D]`."""
+        codes = tf.convert_to_tensor(codes)
+        rows = tf.gather(self.codebook(), codes)
+        return join_lookup(rows, codes, self.config.embedding_dim, self.groups)
+
+    def codebook(self):
+        """The vector of each code, float32 `[K, D / g]`."""
+        return self._scaled(tf.convert_to_tensor(self.embedding))
+
+    def initialize(self, z) -> None:
+        """Places the codebook on encodings: k-means.
+
+        Called once, outside the replicas, before the first step.
+
+        Args:
+            z: float `[..., D]`, encodings of real images; at least a few per code.
+        """
+        z = tf.convert_to_tensor(z)
+        flat = self._scaled(split_groups(z, self.config.embedding_dim, self.groups))
+        centres, counts = kmeans(
+            flat, self.num_codes, self.config.kmeans_iterations, self.seed, self.config.cosine
+        )
+        self._place(centres, counts)
+
+    def _place(self, centres, counts) -> None:
+        self.embedding.assign(centres)
+
+    def _terms(self, flat, chosen) -> dict[str, tf.Tensor]:
+        distance = tf.reduce_mean(tf.square(flat - tf.stop_gradient(chosen)))
+        return {"commitment_loss": self.config.commitment * distance}
+
+    def _learn(self, flat, codes) -> None:
+        """Moves the codebook, where the gradient does not."""
+
+    def _scaled(self, rows):
+        return tf.math.l2_normalize(rows, axis=1) if self.config.cosine else rows
