@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from models import sampler
 from models.config import PriorConfig
 
 
@@ -100,7 +101,7 @@ class GatedPixelCNN(keras.Model):
         ]
         self.head = keras.layers.Dense(config.head_units, activation="relu")
         self.logits = keras.layers.Dense(num_codes, dtype="float32")
-        self(tf.zeros([1, *code_shape], tf.int32), tf.zeros([1], tf.int32))
+        self(tf.zeros([1, *code_shape], tf.int32), tf.constant([-1]))
 
     def call(self, codes, labels, training: bool = False):
         x = self.embedding(codes)  # (N, h, w, units)
@@ -124,31 +125,25 @@ class GatedPixelCNN(keras.Model):
         )  # (N, h, w)
         return -tf.reduce_sum(nats, axis=[1, 2])
 
-    def sample(self, labels, seed, temperature):
-        """Codes drawn from the model, one position at a time.
+    def sample(
+        self, labels, seed, temperature, top_k=0, top_p=1.0, codes=None, rows_given=0
+    ) -> tf.Tensor:
+        """Codes drawn from the model, or given rows of codes continued.
+
+        An image depends on the seed, its place in the batch and its label only: not on how many
+        others there are.
 
         Args:
             labels: int32 `[N]`, -1 for unconditional.
             seed: int64 scalar; the same seed gives the same codes.
             temperature: float scalar above 0; below 1 sharpens the distribution.
+            top_k: int scalar; draws from the k most likely codes, 0 for all.
+            top_p: float scalar in (0, 1]; draws from the most likely codes that together have
+                this probability, 1 for all.
+            codes: int32 `[N, h, w]`, of which the first `rows_given` rows are kept.
+            rows_given: int scalar, 0 to h.
 
         Returns:
             int32 `[N, h, w]`.
         """
-        rows, columns = self.code_shape
-        count = tf.shape(labels)[0]
-        # One pair of 32-bit words per position, from the two halves of the seed.
-        words = tf.bitcast(tf.cast(seed, tf.int64), tf.int32)  # (2,)
-
-        def step(position, codes):
-            logits = self(codes, labels)[:, position // columns, position % columns]  # (N, K)
-            drawn = tf.random.stateless_categorical(
-                logits / temperature, 1, words + tf.stack([position, 0]), dtype=tf.int32
-            )  # (N, 1)
-            here = tf.range(rows * columns) == position
-            flat = tf.where(here, drawn, tf.reshape(codes, [count, rows * columns]))
-            return position + 1, tf.reshape(flat, [count, rows, columns])
-
-        empty = tf.zeros([count, rows, columns], tf.int32)
-        _, codes = tf.while_loop(lambda position, _: position < rows * columns, step, (0, empty))
-        return codes
+        return sampler.sample(self, labels, seed, temperature, top_k, top_p, codes, rows_given)
