@@ -95,7 +95,7 @@ def export_release(
         tf.saved_model.save(
             _Exported([*decoder, *prior.variables]),
             str(served / "sample"),
-            signatures={"serving_default": sample},
+            signatures=sample,
         )
         tf.saved_model.save(
             _Exported([*vqvae.variables, *prior.variables], **resources),
@@ -105,7 +105,7 @@ def export_release(
                 "encode": encode,
                 "pixels": pixels,
                 "decode": decode,
-                "sample": sample,
+                "sample": sample["serving_default"],
                 "evaluate": _evaluate(vqvae, prior, parse),
             },
         )
@@ -154,33 +154,103 @@ def _decode(vqvae: VQVAE):
     def decode(codes):
         codes = _checked(codes)
         # On a GPU a gather out of range would silently give zeros.
-        codes = _require((codes >= 0) & (codes <= last), f"codes must be 0 to {last}", codes)
-        return {"images": vqvae.decode(codes)}
+        valid = tf.reduce_all((codes >= 0) & (codes <= last))
+        with tf.control_dependencies([_require(valid, f"codes must be 0 to {last}", codes)]):
+            return {"images": vqvae.decode(tf.identity(codes))}
 
     return decode
 
 
-def _sample(vqvae: VQVAE, prior: GatedPixelCNN):
-    last = prior.num_classes - 1
-    allowed = f"-1 (unconditional) to {last}" if prior.num_classes else "-1 (no labels in training)"
+def _sample(vqvae: VQVAE, prior: GatedPixelCNN) -> dict[str, Callable]:
+    """Signatures that draw images, each with the inputs of the one before and more."""
+    code_shape = vqvae.config.code_shape
+    plain = [
+        tf.TensorSpec([None], tf.int32, "labels"),
+        tf.TensorSpec([], tf.int64, "seed"),
+        tf.TensorSpec([], tf.float32, "temperature"),
+    ]
+    controls = [tf.TensorSpec([], tf.int32, "top_k"), tf.TensorSpec([], tf.float32, "top_p")]
+    given = [
+        tf.TensorSpec([None, *code_shape], tf.int32, "codes"),
+        tf.TensorSpec([], tf.int32, "rows_given"),
+    ]
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None], tf.int32, "labels"),
-            tf.TensorSpec([], tf.int64, "seed"),
-            tf.TensorSpec([], tf.float32, "temperature"),
-        ]
-    )
-    def sample(labels, seed, temperature):
-        labels, seed, temperature = map(_checked, (labels, seed, temperature))
-        known = (labels >= -1) & (labels <= last)
-        labels = _require(known, f"labels must be {allowed}", labels)
-        valid = tf.math.is_finite(temperature) & (temperature > 0.0)
-        temperature = _require(valid, "temperature must be finite and above 0", temperature)
-        codes = prior.sample(labels, seed, temperature)
+    def drawn(**inputs):
+        inputs = {name: _checked(value) for name, value in inputs.items()}
+        # In front of the loop, which would otherwise run meanwhile and may fail first.
+        with tf.control_dependencies(_sample_requirements(prior, code_shape, **inputs)):
+            codes = prior.sample(**{name: tf.identity(value) for name, value in inputs.items()})
         return {"images": vqvae.decode(codes), "codes": codes}
 
-    return sample
+    @tf.function(input_signature=plain)
+    def sample(labels, seed, temperature):
+        return drawn(labels=labels, seed=seed, temperature=temperature)
+
+    @tf.function(input_signature=[*plain, *controls])
+    def controlled(labels, seed, temperature, top_k, top_p):
+        return drawn(labels=labels, seed=seed, temperature=temperature, top_k=top_k, top_p=top_p)
+
+    @tf.function(input_signature=[*plain, *controls, *given])
+    def complete(labels, seed, temperature, top_k, top_p, codes, rows_given):
+        return drawn(
+            labels=labels,
+            seed=seed,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            codes=codes,
+            rows_given=rows_given,
+        )
+
+    return {"serving_default": sample, "controlled": controlled, "complete": complete}
+
+
+def _sample_requirements(
+    prior: GatedPixelCNN,
+    code_shape: tuple[int, int],
+    labels,
+    seed,
+    temperature,
+    top_k=None,
+    top_p=None,
+    codes=None,
+    rows_given=None,
+) -> list[tf.Operation]:
+    last = prior.num_classes - 1
+    allowed = f"-1 (unconditional) to {last}" if prior.num_classes else "-1 (no labels in training)"
+    valid = tf.reduce_all((labels >= -1) & (labels <= last))
+    required = [
+        _require(valid, f"labels must be {allowed}", labels),
+        _require(
+            tf.math.is_finite(temperature) & (temperature > 0.0),
+            "temperature must be finite and above 0",
+            temperature,
+        ),
+    ]
+    if top_k is not None:
+        valid = (top_p > 0.0) & (top_p <= 1.0)
+        required += [
+            _require(top_k >= 0, "top_k must be 0 (all codes) or more", top_k),
+            _require(valid, "top_p must be above 0 and at most 1 (all codes)", top_p),
+        ]
+    if codes is not None:
+        rows, last = code_shape[0], prior.num_codes - 1
+        counts = tf.shape(codes)[0], tf.shape(labels)[0]
+        kept = codes[:, : tf.clip_by_value(rows_given, 0, rows)]
+        required += [
+            _require(
+                (rows_given >= 0) & (rows_given <= rows),
+                f"rows_given must be 0 to {rows}",
+                rows_given,
+            ),
+            _require(tf.equal(*counts), "codes must be as many images as there are labels", counts),
+            _require(
+                tf.reduce_all((kept >= 0) & (kept <= last)),
+                f"codes must be 0 to {last} in the rows given",
+                kept,
+            ),
+        ]
+    return required
 
 
 def _evaluate(vqvae: VQVAE, prior: GatedPixelCNN, parse: Parse):
@@ -213,13 +283,9 @@ def _checked(argument):
     return tf.ensure_shape(argument, argument.shape)
 
 
-def _require(valid, message: str, received):
-    """The value received, which nothing can use before it has been found valid."""
-    checked = tf.debugging.Assert(
-        tf.reduce_all(valid), [message + ". Received:", received], summarize=8
-    )
-    with tf.control_dependencies([checked]):
-        return tf.identity(received)
+def _require(condition, message: str, received) -> tf.Operation:
+    """A check; what uses the value must depend on it, or may run first and fail first."""
+    return tf.debugging.Assert(condition, [message + ". Received:", received], summarize=8)
 
 
 def _release_table(scratch: str) -> tf.lookup.StaticHashTable:

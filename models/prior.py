@@ -7,6 +7,7 @@ import math
 import keras
 import tensorflow as tf
 
+from models import sampler
 from models.config import PriorConfig
 
 
@@ -142,7 +143,7 @@ class GatedPixelCNN(keras.Model):
         if self.groups > 1:
             self.group_head = GroupHead(config.head_units, num_codes, self.groups)
         self.logits = keras.layers.Dense(num_codes, dtype="float32")
-        self(tf.zeros([1, *code_shape], tf.int32), tf.zeros([1], tf.int32))
+        self(tf.zeros([1, *code_shape], tf.int32), tf.constant([-1]))
 
     def call(self, codes, labels, training: bool = False):
         rows, columns = self.code_shape[:2]
@@ -170,31 +171,25 @@ class GatedPixelCNN(keras.Model):
         )  # (N, *code_shape)
         return -tf.reduce_sum(tf.reshape(nats, [-1, math.prod(self.code_shape)]), axis=1)
 
-    def sample(self, labels, seed, temperature):
-        """Codes drawn from the model, one at a time.
+    def sample(
+        self, labels, seed, temperature, top_k=0, top_p=1.0, codes=None, rows_given=0
+    ) -> tf.Tensor:
+        """Codes drawn from the model, or given rows of codes continued.
+
+        An image depends on the seed, its place in the batch and its label only: not on how many
+        others there are.
 
         Args:
             labels: int32 `[N]`, -1 for unconditional.
             seed: int64 scalar; the same seed gives the same codes.
             temperature: float scalar above 0; below 1 sharpens the distribution.
+            top_k: int scalar; draws from the k most likely codes, 0 for all.
+            top_p: float scalar in (0, 1]; draws from the most likely codes that together have
+                this probability, 1 for all.
+            codes: int32 `[N, *code_shape]`, of which the first `rows_given` rows are kept.
+            rows_given: int scalar, 0 to h.
 
         Returns:
             int32 `[N, *code_shape]`.
         """
-        length = math.prod(self.code_shape)
-        count = tf.shape(labels)[0]
-        # One pair of 32-bit words per code, from the two halves of the seed.
-        words = tf.bitcast(tf.cast(seed, tf.int64), tf.int32)  # (2,)
-
-        def step(position, codes):
-            logits = tf.reshape(self(codes, labels), [count, length, self.num_codes])[:, position]
-            drawn = tf.random.stateless_categorical(
-                logits / temperature, 1, words + tf.stack([position, 0]), dtype=tf.int32
-            )  # (N, 1)
-            here = tf.range(length) == position
-            flat = tf.where(here, drawn, tf.reshape(codes, [count, length]))
-            return position + 1, tf.reshape(flat, [count, *self.code_shape])
-
-        empty = tf.zeros([count, *self.code_shape], tf.int32)
-        _, codes = tf.while_loop(lambda position, _: position < length, step, (0, empty))
-        return codes
+        return sampler.sample(self, labels, seed, temperature, top_k, top_p, codes, rows_given)

@@ -1,0 +1,297 @@
+"""The incremental sampler: the network's own logits, and the controls of a draw."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models import sampler
+from models.config import (
+    EncoderConfig,
+    ImageShape,
+    ModelConfig,
+    NetworkConfig,
+    PriorConfig,
+    QuantizerConfig,
+)
+from models.export import export_release
+from models.prior import GatedPixelCNN
+from models.vqvae import VQVAE
+
+ROWS, COLUMNS, K = 4, 5, 6
+LABELS = np.array([-1, 0, 2], "int32")
+
+
+def network(layers=3, kernel_size=3, classes=3, shape=(ROWS, COLUMNS), num_codes=K):
+    config = PriorConfig(layers=layers, hidden_units=8, head_units=10, kernel_size=kernel_size)
+    prior = GatedPixelCNN(config, num_codes, classes, shape, seed=1)
+    # Fresh networks are nearly uniform and without biases; these show every dependence.
+    random = np.random.default_rng(2)
+    for weight in prior.trainable_variables:
+        weight.assign(2.0 * weight + random.normal(0.0, 0.3, weight.shape))
+    return prior
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return network()
+
+
+def random_codes(count, shape=(ROWS, COLUMNS), num_codes=K):
+    return np.random.default_rng(0).integers(0, num_codes, (count, *shape)).astype("int32")
+
+
+def sampled(prior, labels=LABELS, seed=1, temperature=1.0, **controls):
+    controls = {name: tf.constant(value) for name, value in controls.items()}
+    seed = tf.constant(seed, tf.int64)
+    temperature = tf.constant(temperature)
+    return compiled(prior)(tf.constant(labels), seed, temperature, **controls).numpy()
+
+
+@functools.cache
+def compiled(prior):
+    return tf.function(prior.sample, reduce_retracing=True)
+
+
+@pytest.mark.parametrize(
+    ("layers", "kernel_size", "classes", "shape"),
+    [
+        (1, 3, 0, (4, 5)),
+        (3, 3, 3, (4, 5)),
+        (12, 3, 3, (7, 7)),
+        (3, 5, 3, (6, 4)),
+        (2, 7, 0, (5, 2)),  # kernels that reach further than the grid
+        (2, 3, 3, (1, 1)),
+    ],
+)
+def test_logits_are_those_of_the_whole_network(layers, kernel_size, classes, shape):
+    prior = network(layers, kernel_size, classes, shape)
+    labels = LABELS if classes else np.full(3, -1, "int32")
+    codes = random_codes(3, shape)
+    by_position = tf.constant(codes.transpose(1, 2, 0))
+    logits = tf.Variable(tf.zeros([*shape, 3, K]))
+
+    @tf.function
+    def follow():
+        def select(row, column, logits_here):
+            logits.scatter_nd_update([[row, column]], [logits_here])
+            return tf.gather(by_position[row], column)
+
+        return sampler.generate(prior, tf.constant(labels), select)
+
+    np.testing.assert_array_equal(follow(), codes)
+    expected = prior(codes, labels).numpy()
+    assert np.std(expected) > 0.1
+    np.testing.assert_allclose(logits.numpy().transpose(2, 0, 1, 3), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("controls", [{}, {"top_k": 3, "top_p": 0.8}])
+def test_samples_are_those_of_the_network_run_for_each_position(prior, controls):
+    temperature, seed = 0.9, 5
+    codes = np.zeros([3, ROWS, COLUMNS], "int32")
+    uniform = sampler.noise(seed, 3, ROWS * COLUMNS).numpy()
+    for row in range(ROWS):
+        for column in range(COLUMNS):
+            logits = prior(codes, LABELS)[:, row, column]
+            here = uniform[:, row * COLUMNS + column]
+            codes[:, row, column] = sampler.draw(logits, here, temperature, **controls)
+    np.testing.assert_array_equal(sampled(prior, LABELS, seed, temperature, **controls), codes)
+
+
+def test_eager_and_graph_and_xla_draw_the_same(prior):
+    uniform = sampler.noise(3, 3, ROWS * COLUMNS)
+
+    def drawn():
+        def select(row, column, logits):
+            return sampler.draw(logits, uniform[:, row * COLUMNS + column], 1.0, 4, 0.9)
+
+        return sampler.generate(prior, tf.constant(LABELS), select)
+
+    eager = drawn().numpy()
+    np.testing.assert_array_equal(eager, tf.function(drawn)())
+    np.testing.assert_array_equal(eager, tf.function(drawn, jit_compile=True)())
+
+
+def test_an_image_does_not_depend_on_the_others_of_its_batch(prior):
+    labels = np.arange(40, dtype="int32") % 4 - 1
+    many = sampled(prior, labels)
+    for count in (1, 3, 17):
+        np.testing.assert_array_equal(sampled(prior, labels[:count]), many[:count])
+
+
+def test_images_of_one_batch_differ(prior):
+    drawn = sampled(prior, np.zeros(8, "int32"))
+    assert len({image.tobytes() for image in drawn}) == 8
+
+
+def test_draws_follow_the_distribution():
+    logits = np.random.default_rng(3).normal(0, 2, 7).astype("float32")
+    uniform = sampler.noise(0, 1, 50_000)[0]
+    drawn = sampler.draw(tf.tile(logits[None], [50_000, 1]), uniform, 2.0).numpy()
+    expected = np.exp(logits / 2.0) / np.exp(logits / 2.0).sum()
+    np.testing.assert_allclose(np.bincount(drawn, minlength=7) / 50_000, expected, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("top_k", "top_p", "kept"),
+    [
+        (0, 1.0, {0, 1, 2, 3}),
+        (1, 1.0, {2}),
+        (2, 1.0, {0, 2}),
+        (9, 1.0, {0, 1, 2, 3}),
+        (0, 0.39, {2}),
+        (0, 0.41, {0, 2}),
+        (0, 0.91, {0, 1, 2, 3}),
+        (3, 0.78, {0, 1, 2}),  # 0.44 + 0.33 falls short
+        (2, 0.5, {2}),  # of the two that are kept, one has 0.57
+        (0, 1e-9, {2}),
+    ],
+)
+def test_top_k_and_top_p_keep_the_most_likely_codes(top_k, top_p, kept):
+    logits = tf.tile(tf.math.log([[0.3, 0.2, 0.4, 0.1]]), [2000, 1])
+    uniform = tf.linspace(0.0, np.nextafter(np.float32(1), np.float32(0)), 2000)
+    assert set(sampler.draw(logits, uniform, 1.0, top_k, top_p).numpy()) == kept
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e30])
+def test_extreme_temperatures_are_finite(temperature):
+    logits = tf.tile([[1.0, 30.0, -1000.0]], [300, 1])
+    drawn = sampler.draw(logits, tf.linspace(0.0, 0.999, 300), temperature).numpy()
+    assert set(drawn) == ({1} if temperature < 1 else {0, 1, 2})
+
+
+def test_a_code_without_probability_is_never_drawn():
+    logits = tf.constant([[-np.inf, 0.0, -np.inf, 0.0, -np.inf]] * 2)
+    uniform = tf.constant([0.0, np.nextafter(np.float32(1), np.float32(0))])
+    np.testing.assert_array_equal(sampler.draw(logits, uniform, 1.0), [1, 3])
+
+
+def test_a_network_that_has_diverged_still_gives_codes():
+    drawn = sampler.draw(tf.fill([2, K], np.nan), tf.constant([0.1, 0.9]), 1.0).numpy()
+    assert np.all((drawn >= 0) & (drawn < K))
+
+
+@pytest.mark.parametrize("rows_given", range(ROWS + 1))
+def test_the_rows_given_are_kept_and_continued_as_they_would_have_been(prior, rows_given):
+    whole = sampled(prior, seed=7)
+    beginning = whole.copy()
+    beginning[:, rows_given:] = -1  # not looked at
+    np.testing.assert_array_equal(
+        sampled(prior, seed=7, codes=beginning, rows_given=rows_given), whole
+    )
+    other = random_codes(3)
+    continued = sampled(prior, seed=7, codes=other, rows_given=rows_given)
+    np.testing.assert_array_equal(continued[:, :rows_given], other[:, :rows_given])
+
+
+def test_a_completion_follows_the_rows_given(prior):
+    codes = np.zeros([3, ROWS, COLUMNS], "int32")
+    one = sampled(prior, codes=codes, rows_given=1)
+    two = sampled(prior, codes=codes + 1, rows_given=1)
+    assert np.any(one[:, 1:] != two[:, 1:])
+
+
+def black(encoded):
+    """What is put in front of the encoder, which is of no interest here."""
+    return tf.zeros([tf.shape(encoded)[0], 2 * ROWS, 2 * COLUMNS, 1], tf.uint8)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The signatures of a released `sample`, loaded without our code."""
+    folder = tmp_path_factory.mktemp("models")
+    settings = NetworkConfig(
+        image=ImageShape(height=2 * ROWS, width=2 * COLUMNS, channels=1),
+        model=ModelConfig(
+            encoder=EncoderConfig(
+                downsampling=2, hidden_units=4, residual_blocks=0, residual_units=2
+            ),
+            quantizer=QuantizerConfig(num_codes=K, embedding_dim=2),
+        ),
+    )
+    export_release(
+        VQVAE(settings, data_variance=0.1),
+        network(),
+        preprocess=lambda images: tf.zeros(
+            [tf.shape(images)[0], 2 * ROWS, 2 * COLUMNS, 1], "uint8"
+        ),
+        preprocess_resources=tf.Module(),
+        parse=lambda examples: {
+            "image": tf.zeros([tf.shape(examples)[0], 2 * ROWS, 2 * COLUMNS, 1], "uint8")
+        },
+        combined=str(folder / "combined"),
+        release=str(folder / "release"),
+    )
+    return tf.saved_model.load(str(folder / "release" / "sample")).signatures
+
+
+def arguments(**changes):
+    inputs = {
+        "labels": np.array([-1, 2], "int32"),
+        "seed": np.int64(3),
+        "temperature": np.float32(1.0),
+        "top_k": np.int32(0),
+        "top_p": np.float32(1.0),
+        "codes": np.zeros([2, ROWS, COLUMNS], "int32"),
+        "rows_given": np.int32(0),
+    }
+    return {name: tf.constant(value) for name, value in {**inputs, **changes}.items()}
+
+
+def call(served, signature, **changes):
+    names = served[signature].structured_input_signature[1]
+    return served[signature](
+        **{name: value for name, value in arguments(**changes).items() if name in names}
+    )
+
+
+def test_served_signatures_ask_for_more_and_more(served, prior):
+    inputs = {name: set(served[name].structured_input_signature[1]) for name in served}
+    plain = {"labels", "seed", "temperature"}
+    assert inputs == {
+        "serving_default": plain,
+        "controlled": plain | {"top_k", "top_p"},
+        "complete": plain | {"top_k", "top_p", "codes", "rows_given"},
+    }
+    expected = sampled(prior, np.array([-1, 2], "int32"), seed=3)
+    for signature in inputs:
+        outputs = call(served, signature)
+        np.testing.assert_array_equal(outputs["codes"], expected)
+        assert outputs["images"].shape == (2, 2 * ROWS, 2 * COLUMNS, 1)
+
+
+def test_served_controls_and_completion_act(served, prior):
+    labels = np.array([-1, 2], "int32")
+    greedy = call(served, "controlled", top_k=np.int32(1))["codes"]
+    np.testing.assert_array_equal(greedy, sampled(prior, labels, temperature=1e-6))
+    codes = random_codes(2)
+    completed = call(served, "complete", codes=codes, rows_given=np.int32(2))["codes"]
+    np.testing.assert_array_equal(completed[:, :2], codes[:, :2])
+    expected = sampled(prior, labels, seed=3, codes=codes, rows_given=2)
+    np.testing.assert_array_equal(completed, expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": np.array([0, 3], "int32")}, r"labels must be -1 \(unconditional\) to 2"),
+        ({"labels": np.zeros([2, 1], "int32")}, "labels"),
+        ({"temperature": np.float32(0)}, "temperature must be finite and above 0"),
+        ({"temperature": np.float32("nan")}, "temperature must be finite and above 0"),
+        ({"top_k": np.int32(-1)}, "top_k must be 0"),
+        ({"top_p": np.float32(0)}, "top_p must be above 0 and at most 1"),
+        ({"top_p": np.float32("nan")}, "top_p must be above 0 and at most 1"),
+        ({"rows_given": np.int32(ROWS + 1)}, f"rows_given must be 0 to {ROWS}"),
+        ({"rows_given": np.int32(-1)}, f"rows_given must be 0 to {ROWS}"),
+        (
+            {"codes": np.full([2, ROWS, COLUMNS], K, "int32"), "rows_given": np.int32(1)},
+            f"codes must be 0 to {K - 1}",
+        ),
+        ({"codes": np.zeros([3, ROWS, COLUMNS], "int32")}, "codes must be as many images"),
+        ({"codes": np.zeros([2, ROWS], "int32")}, "codes"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(served, changes, message):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        call(served, "complete", **changes)
