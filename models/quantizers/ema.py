@@ -61,16 +61,13 @@ class EMAQuantizer(VectorQuantizer):
         batch_counts = tf.math.unsorted_segment_sum(ones, codes, k)  # (K,)
         batch_sums = tf.math.unsorted_segment_sum(flat, codes, k)  # (K, d)
         # Encodings on each replica: this one's in its own place.
-        rows = tf.one_hot(
-            replica.replica_id_in_sync_group,
-            replica.num_replicas_in_sync,
-            on_value=tf.shape(flat)[0],
-            off_value=0,
-        )  # (R,)
+        here = tf.range(replica.num_replicas_in_sync) == replica.replica_id_in_sync_group
+        rows = tf.where(here, tf.cast(tf.shape(flat)[0], tf.float32), 0.0)  # (R,)
         if replica.num_replicas_in_sync > 1:
             batch_counts, batch_sums, rows = replica.all_reduce(
                 tf.distribute.ReduceOp.SUM, [batch_counts, batch_sums, rows]
             )
+        rows = tf.cast(rows, tf.int32)
         # An even split has count 1 whatever the batch, so that rates and thresholds keep
         # their meaning when the batch size changes. An empty batch changes nothing but by decay.
         scale = tf.math.divide_no_nan(tf.cast(k, tf.float32), tf.reduce_sum(batch_counts))
@@ -112,10 +109,13 @@ class EMAQuantizer(VectorQuantizer):
         within = tf.cast(noise[1:] * tf.cast(stretch, tf.float32), tf.int32)
         first = tf.cast(noise[0] * tf.cast(total, tf.float32), tf.int32)
         chosen = (first + tf.range(self.num_codes) * stretch + within) % total  # (K,)
+        # A row to point at, also where a replica has none.
+        flat = tf.pad(flat, [[0, 1 - tf.minimum(tf.shape(flat)[0], 1)], [0, 0]])
         if replica.num_replicas_in_sync == 1:
             return tf.gather(flat, chosen)
         # Each replica contributes the rows that it holds.
-        local = chosen - tf.cumsum(rows, exclusive=True)[replica.replica_id_in_sync_group]
-        held = (local >= 0) & (local < tf.shape(flat)[0])
-        own = tf.gather(tf.pad(flat, [[0, 1], [0, 0]]), tf.where(held, local, tf.shape(flat)[0]))
+        here = replica.replica_id_in_sync_group
+        local = chosen - tf.cumsum(rows, exclusive=True)[here]
+        held = (local >= 0) & (local < rows[here])
+        own = tf.where(held[:, None], tf.gather(flat, tf.where(held, local, 0)), 0.0)
         return replica.all_reduce(tf.distribute.ReduceOp.SUM, own)

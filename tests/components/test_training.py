@@ -12,7 +12,7 @@ import tensorflow as tf
 from components.errors import PipelineError
 from components.trainer import vqvae
 from components.trainer.config import StageConfig, VQVAESettings
-from components.trainer.data import Source, parse_images, read_pixel_variance
+from components.trainer.data import Source, parse_codes, parse_images, read_pixel_variance
 from components.trainer.progress import LOGGER
 from models.config import EncoderConfig, ImageShape, ModelConfig, NetworkConfig, QuantizerConfig
 from models.export import restore_vqvae
@@ -167,3 +167,18 @@ def test_images_without_variance_are_refused(tmp_path):
     flat = write(tmp_path / "flat.gz", np.zeros((3, 8, 8, 1), "uint8"), variance=0.0)
     with pytest.raises(PipelineError, match="all alike"):
         read_pixel_variance([flat])
+
+
+@pytest.mark.parametrize(("num_codes", "dtype"), [(256, "u1"), (1000, "<u2"), (2**17, "<i4")])
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4)], ids=["one code", "groups"])
+def test_codes_are_read_in_the_shape_of_the_prior(num_codes, dtype, shape):
+    codes = np.random.default_rng(0).integers(0, num_codes, (5, *shape))
+    examples = []
+    for row in codes.astype(dtype):
+        example = tf.train.Example()
+        example.features.feature["codes"].bytes_list.value.append(row.tobytes())
+        example.features.feature["label"].int64_list.value.append(1)
+        examples.append(example.SerializeToString())
+    parsed = parse_codes(shape, num_codes)(tf.constant(examples))
+    np.testing.assert_array_equal(parsed["codes"], codes)
+    assert parsed["codes"].dtype == "int32"

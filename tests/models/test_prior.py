@@ -78,3 +78,55 @@ def test_samples_follow_the_distribution(prior):
     expected = np.exp(first) / np.exp(first).sum()
     observed = np.bincount(drawn[:, 0, 0], minlength=K) / 4000
     np.testing.assert_allclose(observed, expected, atol=0.04)
+
+
+GROUPS = 3
+
+
+@pytest.fixture(scope="module")
+def grouped():
+    config = PriorConfig(layers=6, hidden_units=8, head_units=8, kernel_size=3, dropout=0.0)
+    model = GatedPixelCNN(config, K, 3, (ROWS, COLUMNS, GROUPS), seed=1)
+    for weight in model.trainable_variables:
+        weight.assign(2.0 * weight)
+    return model
+
+
+def grouped_codes(count=1, seed=0):
+    shape = (count, ROWS, COLUMNS, GROUPS)
+    return np.random.default_rng(seed).integers(0, K, shape).astype("int32")
+
+
+def test_each_group_sees_all_positions_and_groups_before_it_and_no_other(grouped):
+    original = grouped_codes()
+    places = np.arange(original.size)
+    changed = np.repeat(original, original.size, axis=0)  # in the n-th, the n-th code
+    flat = changed.reshape(original.size, -1)
+    flat[places, places] = (flat[places, places] + 1) % K
+    both = np.concatenate([original, changed])
+    logits = grouped(both, np.full(len(both), -1)).numpy()
+    assert logits.shape == (len(both), ROWS, COLUMNS, GROUPS, K)
+    logits = logits.reshape(len(both), original.size, K)
+    differs = np.any(logits[1:] != logits[:1], axis=-1)
+    np.testing.assert_array_equal(differs, places[None] > places[:, None])
+
+
+def test_swapping_the_codes_of_two_groups_is_noticed(grouped):
+    first, second = grouped_codes(), grouped_codes()
+    first[0, 0, 0], second[0, 0, 0] = (1, 2, 3), (2, 1, 3)
+    logits = [grouped(codes, np.array([-1])).numpy() for codes in (first, second)]
+    assert np.any(np.abs(logits[0] - logits[1])[0, 0, 1] > 1e-4)
+
+
+def test_log_prob_is_the_sum_over_positions_and_groups(grouped):
+    batch, labels = grouped_codes(3), np.array([-1, 0, 2])
+    logits = grouped(batch, labels).numpy().astype("float64")
+    logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = np.take_along_axis(logs, batch[..., None], -1).sum((1, 2, 3, 4))
+    np.testing.assert_allclose(grouped.log_prob(batch, labels), expected, rtol=1e-5)
+
+
+def test_groups_are_sampled_one_after_the_other(grouped):
+    drawn = sample(grouped, [0, -1], temperature=1e-6)
+    assert drawn.shape == (2, ROWS, COLUMNS, GROUPS)
+    np.testing.assert_array_equal(grouped(drawn, np.array([0, -1])).numpy().argmax(-1), drawn)

@@ -2,17 +2,18 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from models.config import EncoderConfig, ImageShape, ModelConfig, NetworkConfig, QuantizerConfig
 from models.vqvae import VQVAE
 
 
-def network(downsampling=4, height=16, width=24, channels=3) -> NetworkConfig:
+def network(downsampling=4, height=16, width=24, channels=3, **quantizer) -> NetworkConfig:
     return NetworkConfig(
         image=ImageShape(height=height, width=width, channels=channels),
         model=ModelConfig(
             encoder=EncoderConfig(downsampling=downsampling, hidden_units=8, residual_units=4),
-            quantizer=QuantizerConfig(num_codes=16, embedding_dim=4),
+            quantizer=QuantizerConfig(**{"num_codes": 16, "embedding_dim": 4, **quantizer}),
         ),
     )
 
@@ -29,6 +30,23 @@ def test_shapes(downsampling):
     assert codes.shape == (2, 16 // downsampling, 24 // downsampling)
     assert vqvae.decode(codes).shape == batch.shape
     assert vqvae.decode(codes).dtype == "uint8"
+
+
+@pytest.mark.parametrize("kind", ["ema", "gradient", "fsq"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_every_quantizer_trains_the_encoder(kind, groups):
+    config = network(kind=kind, groups=groups, levels=(5, 5))
+    vqvae, batch = VQVAE(config, 0.1), images(2, config)
+    with tf.GradientTape() as tape:
+        outputs = vqvae(batch, training=True)
+    assert outputs["codes"].shape[1:] == config.code_shape
+    gradients = tape.gradient(outputs["loss"], vqvae.trainable_variables)
+    assert all(np.any(tf.convert_to_tensor(gradient).numpy()) for gradient in gradients)
+    terms = sum(value for name, value in outputs.items() if name.endswith("_loss"))
+    np.testing.assert_allclose(outputs["loss"], terms, rtol=1e-6)
+    codes = vqvae.encode(batch)
+    assert vqvae.decode(codes).shape == batch.shape
+    assert vqvae.measure(batch)["codes"].shape == (2, np.prod(config.code_shape))
 
 
 def test_loss_is_reconstruction_plus_commitment():
