@@ -10,10 +10,11 @@ and to the left only, so that
 - the horizontal stack of a position depends on the row so far. It is computed from the last
   k // 2 positions that entered each layer, and what the vertical stack contributes to it.
 
-The vertical stacks of all rows together are the arithmetic of a forward pass. What is left, two
-small matrix products per layer and position, is bound by the time to start an operation and not
-by arithmetic, hence few operations per position (`benchmarks/sampling.py` measures both). XLA is
-not used: it is slower here on CPUs from 16×16 codes on, and a TensorFlow Serving binary need not
+The vertical stacks of all rows together are most of the arithmetic of a forward pass. What is
+left is a chain of about ten small operations per layer and position, which cost more to start
+than to compute unless the batch is large, hence as few of them as possible
+(`benchmarks/sampling.py` measures both). XLA is not used: it is 1.0 to 1.6 times as fast on a
+CPU, compiles for seconds for each batch size anew, and a TensorFlow Serving binary need not
 have it.
 """
 
