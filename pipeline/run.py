@@ -87,6 +87,7 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     from components.trainer.progress import LOGGER
     from pipeline import local, report
 
+    before = _outputs(root)
     display = RunDisplay(console)
     LOGGER.addHandler(display)
     try:
@@ -105,9 +106,21 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     status = _outcome(console, evaluation, Path(outputs["Pusher"]["pushed_model"]))
     if status == RELEASED:
         _show_path(console, "release", Path(run.serving))
-    _show_path(console, "report", report.build(root.path))
+    # A repetition that took everything from the cache has nothing new to report.
+    repeated = before == _outputs(root) and all(each.state == "cached" for each in components)
+    kept = repeated and root.report.is_file()
+    _show_path(console, "report", root.report if kept else report.build(root.path))
     _show_path(console, "logs", root.log)
     return status
+
+
+def _outputs(root: Root) -> dict[str, dict[str, str]]:
+    """What the components of the last run left; nothing where there was none."""
+    try:
+        record = json.loads(root.last_run.read_text(encoding="utf-8"))
+        return {component["name"]: component["outputs"] for component in record["components"]}
+    except (OSError, ValueError, KeyError):
+        return {}
 
 
 def _outcome(console: Console, evaluation: Evaluation, pushed: Path) -> int:
