@@ -64,7 +64,7 @@ def test_twenty_steps_end_in_a_release(name, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "vqvae: step 20/20" in run.stdout
