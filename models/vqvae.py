@@ -53,7 +53,7 @@ class VQVAE(keras.Model):
         return self.quantizer(self.encodings(images)).codes
 
     def decode(self, codes):
-        """The most likely images of codes. int `[N, h, w]` -> uint8 `[N, H, W, C]`."""
+        """The mean images of codes. int `[N, h, w]` -> uint8 `[N, H, W, C]`."""
         return self.likelihood.images(self.parameters(codes))
 
     def parameters(self, codes):

@@ -56,7 +56,7 @@ def place_codebook(vqvae: VQVAE, train: Source, seed: int) -> None:
 
 
 class VQVAEObjective:
-    """Reconstruction over data variance, plus the quantizer's terms (eq. 3)."""
+    """Reconstruction in the likelihood's unit, plus the quantizer's terms (eq. 3)."""
 
     stage = "vqvae"
 
@@ -75,7 +75,7 @@ class VQVAEObjective:
         used = np.count_nonzero(means["code_counts"])
         return {
             "loss": float(means["loss"]),
-            "nmse": float(means["reconstruction_loss"]),
+            self.model.likelihood.loss_name: float(means["reconstruction_loss"]),
             # The quantizer's terms; which there are depends on its kind.
             **{
                 name.removesuffix("_loss"): float(value)
