@@ -25,7 +25,9 @@ class ResidualBlock(keras.layers.Layer):
         self.conv3 = keras.layers.Conv2D(
             hidden_units, 3, padding="same", kernel_initializer="he_normal"
         )
-        self.conv1 = keras.layers.Conv2D(units, 1, kernel_initializer="he_normal")
+        # Dense is the 1×1 convolution. TensorFlow's graph optimizer fails to fuse a Conv2D with
+        # an addition whose sum is used twice, and then leaves the whole graph as it is.
+        self.conv1 = keras.layers.Dense(units, kernel_initializer="he_normal")
 
     def call(self, x):
         h = self.conv3(keras.ops.relu(x))

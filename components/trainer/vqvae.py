@@ -68,8 +68,10 @@ class VQVAEObjective:
     def loss(self, batch: Batch, step: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = self.model(batch[features.IMAGE], training=True)
         codes = tf.reshape(outputs.pop("codes"), [-1])
-        counts = tf.math.bincount(codes, minlength=self.model.quantizer.num_codes)
-        return {**outputs, "code_counts": tf.cast(counts, tf.float32)}
+        ones = tf.ones_like(codes, tf.float32)
+        # Not tf.math.bincount, which XLA cannot compile.
+        counts = tf.math.unsorted_segment_sum(ones, codes, self.model.quantizer.num_codes)
+        return {**outputs, "code_counts": counts}
 
     def describe(self, means: dict[str, tf.Tensor]) -> dict[str, float]:
         used = np.count_nonzero(means["code_counts"])
