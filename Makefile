@@ -19,6 +19,9 @@ test: setup ## run the tests; ARGS="-k name"
 test-slow: setup ## run the kill, soak and fuzz tests
 	@.venv/bin/python -m pytest -q -m slow $(ARGS) || [ $$? -eq 5 ] # 5: there are none
 
+bench: setup ## run the benchmarks into benchmarks/results.md; ARGS="training sampling" for some
+	@.venv/bin/python -m benchmarks $(ARGS)
+
 lint: setup ## check style and formatting
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
@@ -33,4 +36,4 @@ clean: ## remove the environment and caches; runs/ and data/ stay
 	@rm -rf .venv .tools .pytest_cache .ruff_cache build dist *.egg-info
 	@find . -name __pycache__ -type d -not -path './runs/*' -not -path './data/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup run test test-slow lint lock clean
+.PHONY: help setup run test test-slow bench lint lock clean

@@ -55,7 +55,13 @@ def main() -> None:
         print(json.dumps(_measure(arguments.case[0], int(arguments.case[1]))))
         return
     results = compare(arguments.codes, arguments.peers, arguments.memory_limit)
+    print(
+        f"N = {VECTORS:,}, D = {DIM}, float32; a case may use {arguments.memory_limit:.0f} GiB. "
+        f"{', '.join(REQUIREMENTS)}.\n"
+    )
     print(table(results))
+    print()
+    print(where_the_time_goes(results))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
@@ -91,6 +97,27 @@ def table(results: list[dict]) -> str:
             f"{ratios[0]:.2f} | {ratios[1]:.2f} |"
         )
     return "\n".join(rows)
+
+
+def where_the_time_goes(results: list[dict]) -> str:
+    """Our steps beside what the products of encodings and embeddings take at the peak."""
+    from benchmarks.machine import limits
+
+    machine = limits()
+    lines = [
+        f"{machine} The products of all encodings with all embeddings are 2·N·K·D operations:",
+        "",
+        "| K | our step, s | products at the peak, s | share |",
+        "|---|---|---|---|",
+    ]
+    for result in results:
+        if result["name"] == OURS and "error" not in result:
+            products = 2.0 * VECTORS * result["codes"] * DIM / machine.flops
+            lines.append(
+                f"| {result['codes']:,} | {result['seconds']:.3f} | {products:.3f} "
+                f"| {products / result['seconds']:.0%} |"
+            )
+    return "\n".join(lines)
 
 
 def _line(result: dict) -> str:

@@ -13,7 +13,6 @@ and (b) costs the same. Prints Markdown.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from benchmarks.machine import Limits, limits
 from models import sampler
 from models.config import PriorConfig
 from models.prior import GatedPixelCNN
@@ -44,13 +44,6 @@ class Cell(NamedTuple):
     over_forward: float  # sampler / forward
     over_python: float  # (a) / sampler
     over_loop: float  # (b) / sampler
-
-
-class Limits(NamedTuple):
-    """What this machine can do at most."""
-
-    flops: float  # floating-point operations per second, in a large matrix product
-    operation: float  # seconds that one operation on a small tensor takes
 
 
 def measure(side: int, batch: int, rounds: int) -> Cell:
@@ -140,29 +133,6 @@ def _in_one_loop(prior: GatedPixelCNN, labels, seed) -> Callable[[tf.Tensor], tf
     return sample
 
 
-def limits() -> Limits:
-    """Measures the machine: arithmetic in the best case, and the cost of an operation."""
-    size, steps = 2048, 1000
-    matrix = tf.random.normal([size, size])
-    product = tf.function(tf.matmul)
-    small = tf.random.normal([16, 64])
-
-    @tf.function
-    def chain(x):
-        # Two operations that Grappler cannot join, as they alternate.
-        def step(i, x):
-            for _ in range(20):
-                x = tf.tanh(x + small)
-            return i + 1, x
-
-        return tf.while_loop(lambda i, _: i < steps, step, (0, x))[1]
-
-    product(matrix, matrix), chain(small)
-    fastest = min(_timed(lambda: product(matrix, matrix)) for _ in range(10))
-    started = min(_timed(lambda: chain(small)) for _ in range(5)) / (40 * steps)
-    return Limits(2 * size**3 / fastest, started)
-
-
 def arithmetic(config: PriorConfig, num_codes: int) -> tuple[float, float]:
     """Floating-point operations per position of the vertical stack, and of all the rest."""
     units, reach = config.hidden_units, config.kernel_size // 2
@@ -194,8 +164,7 @@ def where_the_time_goes(cells: list[Cell], machine: Limits) -> str:
     """Times per position of the sampler beside the arithmetic at the machine's peak."""
     vertical, rest = arithmetic(PriorConfig(), NUM_CODES)
     lines = [
-        f"Measured peak {machine.flops / 1e9:.0f} GFLOP/s; an operation on a small tensor takes "
-        f"{machine.operation * 1e6:.1f} µs. Per position, in µs:",
+        f"{machine} Per position, in µs:",
         "",
         "| codes | batch | forward pass | arithmetic at peak | sampler: vertical "
         "| arithmetic at peak | sampler: rest | arithmetic at peak | rest, in operations |",
@@ -216,19 +185,15 @@ def where_the_time_goes(cells: list[Cell], machine: Limits) -> str:
 
 def report(sides: list[int], batches: list[int], rounds: int) -> str:
     """Measures everything; Markdown."""
-    before = os.getloadavg()[0]
     config = PriorConfig()
     quiet = limits()
     cells = [measure(side, batch, rounds) for side in sides for batch in batches]
-    # The better of two, as others may have been at work.
-    again = limits()
-    machine = Limits(max(quiet.flops, again.flops), min(quiet.operation, again.operation))
+    machine = quiet.better(limits())
     return "\n".join(
         [
             f"Gated PixelCNN of {config.layers} layers, {config.hidden_units} units, "
             f"{config.kernel_size}×{config.kernel_size} kernels, K = {NUM_CODES}; medians of "
-            f"{rounds} rounds; {os.cpu_count()} CPUs, load average {before:.1f} before and "
-            f"{os.getloadavg()[0]:.1f} after; TensorFlow {tf.__version__}.",
+            f"{rounds} rounds.",
             "",
             table(cells),
             "",

@@ -31,7 +31,7 @@ _SAMPLED_CODES = 100 * 64
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Images drawn for one label, -1 for none; uint8 [N, H, W, C]."""
+    """Images drawn for one label, -1 for any; uint8 [N, H, W, C]."""
 
     label: int
     images: np.ndarray
@@ -91,22 +91,23 @@ def _held_out(transformed: str, shape: ImageShape) -> tuple[np.ndarray, np.ndarr
 
 
 def _draw(model: Path, facts: dict[str, Any]) -> list[Samples]:
-    """Rows of samples: one per class, classes spread evenly where there are many."""
+    """Samples without a label, then a row per class, classes spread evenly if many."""
     classes = int(facts["num_classes"])
     number = max(16, min(_ROWS * _COLUMNS, _SAMPLED_CODES // math.prod(facts["code_shape"])))
-    rows = max(1, min(_ROWS, number // 4))
-    if classes:
-        shown = np.unique(np.linspace(0, classes - 1, min(rows, classes)).round().astype(int))
+    if not classes:
+        counts = {features.NO_LABEL: number}
     else:
-        shown = np.array([features.NO_LABEL])
-    columns = max(1, min(_COLUMNS, number // len(shown))) if classes else number
+        rows = max(1, min(_ROWS, number // 4, classes))
+        columns = max(1, min(_COLUMNS, number // rows))
+        shown = np.unique(np.linspace(0, classes - 1, rows).round().astype(int)).tolist()
+        counts = {features.NO_LABEL: 2 * columns, **dict.fromkeys(shown, columns)}
     drawn = _signature(model, "serving_default")(
-        labels=tf.constant(np.repeat(shown, columns), tf.int32),
+        labels=tf.constant(np.repeat(list(counts), list(counts.values())), tf.int32),
         seed=tf.constant(_SEED, tf.int64),
         temperature=tf.constant(_TEMPERATURE, tf.float32),
     )["images"].numpy()
-    images = drawn.reshape(len(shown), columns, *drawn.shape[1:])
-    return [Samples(int(label), row) for label, row in zip(shown, images, strict=True)]
+    ends = np.cumsum(list(counts.values()))
+    return [Samples(*each) for each in zip(counts, np.split(drawn, ends[:-1]), strict=True)]
 
 
 def _signature(model: Path, name: str):
@@ -129,7 +130,7 @@ def write_png(pictures: Pictures, path: Path, columns: int = 10) -> Path:
     groups = [
         ("held-out images", [pictures.originals[spread]]),
         ("their reconstructions", [pictures.reconstructions[spread]]),
-        ("samples from the prior", _sample_rows(pictures, columns)),
+        *_sample_rows(pictures, columns),
     ]
     height, width = pictures.originals.shape[1:3]
     factor = max(1, round(64 / max(height, width)))
@@ -153,14 +154,17 @@ def write_png(pictures: Pictures, path: Path, columns: int = 10) -> Path:
     return path
 
 
-def _sample_rows(pictures: Pictures, columns: int) -> list[np.ndarray]:
-    """Samples as rows of images: per column a class where there are several, in four rows."""
-    samples = pictures.samples
-    if len(samples) > 1:
-        depth = min(4, len(samples[0].images))
-        return [np.stack([each.images[row] for each in samples[:columns]]) for row in range(depth)]
-    images = samples[0].images[: 4 * columns]
-    return [images[start : start + columns] for start in range(0, len(images), columns)]
+def _sample_rows(pictures: Pictures, columns: int) -> list[tuple[str, list[np.ndarray]]]:
+    """Samples as titled rows of images: of classes, one per column, and without a label."""
+    free, *by_class = pictures.samples
+    shown = free.images[: (2 if by_class else 4) * columns]
+    rows = [shown[start : start + columns] for start in range(0, len(shown), columns)]
+    groups = [("samples without a label" if by_class else "samples from the prior", rows)]
+    if by_class:
+        depth = min(4, len(by_class[0].images))
+        rows = [np.stack([each.images[row] for each in by_class[:columns]]) for row in range(depth)]
+        groups.insert(0, ("samples by class", rows))
+    return groups
 
 
 def _upscaled(image: np.ndarray, factor: int) -> Image.Image:

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from PIL import Image
 from report_run import LABELS, NETWORK, RunOnDisk, write_run
 
+from components import features
 from components.errors import PipelineError
 from components.evaluator.results import Check, Evaluation
 from models.metrics import METRICS
@@ -142,7 +143,12 @@ def test_a_run_is_shown_in_one_file_that_loads_nothing(made: RunOnDisk) -> None:
     assert "nan" not in {word for _, each in page.elements for word in each.get("d", "").split()}
     pictures = [each for tag, each in page.elements if tag == "img"]
     kinds = {each["alt"] for each in pictures}
-    assert kinds >= {"original", "reconstruction", *(f"sample of label {n}" for n in range(LABELS))}
+    assert kinds >= {
+        "original",
+        "reconstruction",
+        "sample",
+        *(f"sample of label {n}" for n in range(LABELS)),
+    }
     assert "Not everything could be read" not in page.text
 
 
@@ -167,7 +173,7 @@ def test_pictures_are_of_every_label_and_the_same_each_time(made: RunOnDisk) -> 
 
     assert pictures.originals.shape == pictures.reconstructions.shape == (30, 8, 8, 1)
     assert set(pictures.labels.tolist()) == set(range(LABELS))
-    assert [row.label for row in pictures.samples] == list(range(LABELS))
+    assert [row.label for row in pictures.samples] == [features.NO_LABEL, *range(LABELS)]
     for row, same in zip(pictures.samples, again.samples, strict=True):
         np.testing.assert_array_equal(row.images, same.images)
 

@@ -1,0 +1,50 @@
+"""Fashion-MNIST for the benchmarks, as arrays and as the records that a Trainer reads."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from components import features
+from components.trainer.data import Source, parse_images
+from models.config import ImageShape
+from pipeline.datasets.idx import FASHION_MNIST
+
+IMAGE = ImageShape(height=28, width=28, channels=1)
+
+
+def images(split: str) -> np.ndarray:
+    """The images of `train` (60,000) or `t10k` (10,000), uint8 `[N, 28, 28, 1]`."""
+    file = FASHION_MNIST / f"{split}-images-idx3-ubyte.gz"
+    if not file.exists():
+        raise SystemExit(
+            f"{file} is missing: `apt-get install dataset-fashion-mnist` puts it there"
+        )
+    with gzip.open(file) as stream:
+        return np.frombuffer(stream.read(), np.uint8, offset=16).reshape(-1, *IMAGE.hwc)
+
+
+def source(split: str, folder: Path) -> Source:
+    """A split as Trainer input, in memory; its records are written to `folder`."""
+    path = folder / f"{split}.gz"
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for image in images(split):
+            feature = {
+                features.IMAGE: _feature(bytes_list=tf.train.BytesList(value=[image.tobytes()])),
+                features.LABEL: _feature(int64_list=tf.train.Int64List(value=[features.NO_LABEL])),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString())
+    return Source([str(path)], parse_images(IMAGE), cache_bytes=2**30)
+
+
+def variance() -> float:
+    """Variance of pixel / 255 over the training images."""
+    return float(np.var(images("train") / np.float32(255.0), dtype=np.float64))
+
+
+def _feature(**value) -> tf.train.Feature:
+    return tf.train.Feature(**value)
