@@ -34,9 +34,7 @@ PLAIN = {"kmeans_iterations": 0, "restart_threshold": 0.0}
 GRADIENT, DEFAULT = "gradient VQ (eq. 3)", "EMA + restart + k-means start (default)"
 QUANTIZERS = {
     GRADIENT: {"kind": "gradient", **PLAIN},
-    "gradient VQ + k-means start": {"kind": "gradient"},
     "EMA": {"kind": "ema", **PLAIN},
-    "EMA + restart": {"kind": "ema", "kmeans_iterations": 0},
     DEFAULT: {},
     "default + rotation trick": {"estimator": "rotation"},
     "FSQ, levels 8·4·4": {"kind": "fsq", "levels": (8, 4, 4)},
@@ -104,8 +102,8 @@ def main() -> None:
                 print(f"seed {seed}, {name}: {runs[-1]}", file=sys.stderr, flush=True)
     print(
         f"{EPOCHS} epochs of batch {BATCH}; K = {NUM_CODES}, D = {EMBEDDING_DIM} (FSQ: 3). Mean "
-        f"of {len(arguments.seeds)} seeds and their range. The even chance of NMSE is 1, the "
-        "most of perplexity K.\n"
+        f"of {len(arguments.seeds)} seeds and their range. The mean image has NMSE 1, the "
+        "largest perplexity is K.\n"
     )
     print(table(results))
 

@@ -49,8 +49,9 @@ class QuantizerConfig(Section):
     estimator: Literal["straight_through", "rotation"] = "straight_through"
     # Encodings and embeddings have length 1, so that angles decide; ema and gradient only.
     cosine: bool = False
-    # gamma of the moving averages (appendix A.1), per step; ema only. Default 0.99.
-    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
+    # gamma of the moving averages (appendix A.1), per step; ema only. Default 0.97: where steps
+    # are few it follows the encoder better than the 0.99 of the paper.
+    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.97
     # Weight beta of the commitment loss (eq. 3). Default 0.25.
     commitment: Annotated[float, Field(ge=0.0)] = 0.25
     # Weight alpha of the codebook loss (eq. 3); gradient only. Default 1.

@@ -69,10 +69,16 @@ def fit(
         optimizer = keras.optimizers.Adam(_learning_rate(stage))
         optimizer.build(objective.model.trainable_variables)
     step = tf.Variable(0, dtype=tf.int64, trainable=False)
-    checkpoint = tf.train.Checkpoint(model=objective.model, optimizer=optimizer, step=step)
+    # Variables by name of list and place: followed through its attributes, a Keras model loses
+    # the layers that it keeps in Python lists, the state of their dropout with them.
+    checkpoint = tf.train.Checkpoint(
+        model=[variable.value for variable in objective.model.variables],
+        optimizer=[variable.value for variable in optimizer.variables],
+        step=step,
+    )
     manager = tf.train.CheckpointManager(checkpoint, places.checkpoints, max_to_keep=2)
     if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+        checkpoint.restore(manager.latest_checkpoint).assert_consumed()
         LOGGER.info("%s: going on from step %d", objective.stage, int(step))
 
     data = train.batches(stage.batch_size, seed, start=int(step))

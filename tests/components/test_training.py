@@ -13,9 +13,19 @@ from components.errors import PipelineError
 from components.trainer import vqvae
 from components.trainer.config import StageConfig, VQVAESettings
 from components.trainer.data import Source, parse_codes, parse_images, read_pixel_variance
+from components.trainer.loop import Places, fit
+from components.trainer.prior import PriorObjective
 from components.trainer.progress import LOGGER
-from models.config import EncoderConfig, ImageShape, ModelConfig, NetworkConfig, QuantizerConfig
+from models.config import (
+    EncoderConfig,
+    ImageShape,
+    ModelConfig,
+    NetworkConfig,
+    PriorConfig,
+    QuantizerConfig,
+)
 from models.export import restore_vqvae
+from models.prior import GatedPixelCNN
 from models.vqvae import VQVAE
 
 SHAPE = ImageShape(height=8, width=8, channels=1)
@@ -127,6 +137,37 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(files, tmp_path, m
         np.testing.assert_array_equal(whole, resumed)
 
 
+def test_an_interrupted_prior_goes_on_with_its_dropout(tmp_path):
+    folder = tmp_path / "codes"
+    folder.mkdir()
+    rows = np.random.default_rng(0).integers(0, 8, (128, 3, 3))
+    with tf.io.TFRecordWriter(str(folder / "train.gz"), "GZIP") as writer:
+        for example in code_examples(rows.astype("u1")):
+            writer.write(example)
+    codes = Source([str(folder / "train.gz")], parse_codes((3, 3), 8), cache_bytes=2**20)
+
+    def trained(steps: int, checkpoints: str) -> list[np.ndarray]:
+        # At a constant rate, so that 10 steps are the first of 20.
+        stage = StageConfig(steps=steps, batch_size=32, warmup=0.0, final_learning_rate=1.0)
+        config = PriorConfig(layers=2, hidden_units=8, head_units=8, dropout=0.5)
+        objective = PriorAlone(GatedPixelCNN(config, 8, 2, (3, 3)), None, seed=0)
+        places = Places(str(tmp_path / checkpoints), str(tmp_path / "logs"))
+        fit(objective, codes, codes, stage, 0, tf.distribute.get_strategy(), places)
+        return [variable.numpy() for variable in objective.model.variables]
+
+    whole = trained(20, "whole")
+    trained(10, "resumed")
+    for expected, resumed in zip(whole, trained(20, "resumed"), strict=True):
+        np.testing.assert_array_equal(expected, resumed)
+
+
+class PriorAlone(PriorObjective):
+    """A prior without a decoder to show its samples with."""
+
+    def show(self, step):
+        pass
+
+
 def test_a_loss_that_is_no_number_stops_with_advice(files, tmp_path):
     args = fn_args(files, tmp_path, tmp_path / "checkpoints", learning_rate=1e30, warmup=0.0)
     with pytest.raises(PipelineError, match=r"loss is (nan|inf) at step .*learning_rate"):
@@ -173,12 +214,17 @@ def test_images_without_variance_are_refused(tmp_path):
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4)], ids=["one code", "groups"])
 def test_codes_are_read_in_the_shape_of_the_prior(num_codes, dtype, shape):
     codes = np.random.default_rng(0).integers(0, num_codes, (5, *shape))
+    parsed = parse_codes(shape, num_codes)(tf.constant(code_examples(codes.astype(dtype))))
+    np.testing.assert_array_equal(parsed["codes"], codes)
+    assert parsed["codes"].dtype == "int32"
+
+
+def code_examples(rows) -> list[bytes]:
+    """Examples as the Tokenizer writes them."""
     examples = []
-    for row in codes.astype(dtype):
+    for row in rows:
         example = tf.train.Example()
         example.features.feature["codes"].bytes_list.value.append(row.tobytes())
         example.features.feature["label"].int64_list.value.append(1)
         examples.append(example.SerializeToString())
-    parsed = parse_codes(shape, num_codes)(tf.constant(examples))
-    np.testing.assert_array_equal(parsed["codes"], codes)
-    assert parsed["codes"].dtype == "int32"
+    return examples
