@@ -21,7 +21,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from benchmarks.machine import Limits, limits
-from models import sampler
+from models import draws
 from models.config import PriorConfig
 from models.prior import GatedPixelCNN
 
@@ -97,12 +97,12 @@ def measure(side: int, batch: int, rounds: int) -> Cell:
 
 def _from_python(prior: GatedPixelCNN, labels, seed) -> Callable[[int], tf.Tensor]:
     rows, columns = prior.code_shape
-    uniform = sampler.noise(seed, labels.shape[0], rows * columns)
+    uniform = draws.noise(seed, labels.shape[0], rows * columns)
 
     @tf.function
     def step(codes, row, column):
         logits = prior(codes, labels)[:, row, column]
-        return sampler.draw(logits, tf.gather(uniform, row * columns + column, axis=1), 1.0)
+        return draws.draw(logits, tf.gather(uniform, row * columns + column, axis=1), 1.0)
 
     def sample(positions: int):
         codes = tf.zeros([labels.shape[0], rows, columns], tf.int32).numpy()
@@ -116,13 +116,13 @@ def _from_python(prior: GatedPixelCNN, labels, seed) -> Callable[[int], tf.Tenso
 
 def _in_one_loop(prior: GatedPixelCNN, labels, seed) -> Callable[[tf.Tensor], tf.Tensor]:
     rows, columns = prior.code_shape
-    uniform = tf.transpose(sampler.noise(seed, labels.shape[0], rows * columns))
+    uniform = tf.transpose(draws.noise(seed, labels.shape[0], rows * columns))
 
     @tf.function
     def sample(positions):
         def step(position, codes):
             logits = prior(codes, labels)[:, position // columns, position % columns]
-            drawn = sampler.draw(logits, uniform[position], 1.0)[:, None]
+            drawn = draws.draw(logits, uniform[position], 1.0)[:, None]
             here = tf.range(rows * columns) == position
             flat = tf.where(here, drawn, tf.reshape(codes, [-1, rows * columns]))
             return position + 1, tf.reshape(flat, [-1, rows, columns])

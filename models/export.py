@@ -207,7 +207,7 @@ def _sample(vqvae: VQVAE, prior: GatedPixelCNN) -> dict[str, Callable]:
 
 def _sample_requirements(
     prior: GatedPixelCNN,
-    code_shape: tuple[int, int],
+    code_shape: tuple[int, ...],
     labels,
     seed,
     temperature,

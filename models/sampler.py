@@ -8,14 +8,16 @@ and to the left only, so that
 - the vertical stack of a row depends on the rows above. It is computed for a row at once, from
   the last k // 2 rows that entered each layer;
 - the horizontal stack of a position depends on the row so far. It is computed from the last
-  k // 2 positions that entered each layer, and what the vertical stack contributes to it.
+  k // 2 positions that entered each layer, and what the vertical stack contributes to it;
+- several codes of a position share both stacks. Each is drawn from the head's output and the
+  codes before it there, through `models.prior.GroupHead`.
 
 The vertical stacks of all rows together are most of the arithmetic of a forward pass. What is
-left is a chain of about ten small operations per layer and position, which cost more to start
-than to compute unless the batch is large, hence as few of them as possible
-(`benchmarks/sampling.py` measures both). XLA is not used: it is 1.0 to 1.6 times as fast on a
-CPU, compiles for seconds for each batch size anew, and a TensorFlow Serving binary need not
-have it.
+left is a chain of about ten small operations per layer and position, and of about twenty per
+code where there are several, which cost more to start than to compute unless the batch is large,
+hence as few of them as possible (`benchmarks/sampling.py` measures both). XLA is not used: it is
+1.0 to 1.6 times as fast on a CPU, compiles for seconds for each batch size anew, and a TensorFlow
+Serving binary need not have it.
 """
 
 from __future__ import annotations
@@ -26,11 +28,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
+from models.draws import draw, noise
+
 if TYPE_CHECKING:
     from models.prior import GatedPixelCNN
 
-# (row, column, logits [N, K]) -> codes, int32 [N].
-Select = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+# (index, logits [N, K]) -> codes, int32 [N]. The index counts the codes of an image, row by row,
+# and group by group in a position; they are drawn in this order.
+Select = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def sample(
@@ -45,87 +50,11 @@ def sample(
 ) -> tf.Tensor:
     """Codes drawn from the prior. See `GatedPixelCNN.sample`."""
     uniform = tf.transpose(noise(seed, tf.shape(labels)[0], math.prod(prior.code_shape)))
-    if prior.groups > 1:
-        return _sample_groups(prior, labels, uniform, temperature, top_k, top_p, codes, rows_given)
-    columns = prior.code_shape[1]
 
-    def select(row, column, logits):
-        here = tf.gather(uniform, row * columns + column)
-        return draw(logits, here, temperature, top_k, top_p)
+    def select(index, logits):
+        return draw(logits, tf.gather(uniform, index), temperature, top_k, top_p)
 
     return generate(prior, labels, select, codes, rows_given)
-
-
-def _sample_groups(prior, labels, uniform, temperature, top_k, top_p, codes, rows_given):
-    """Several codes per position: the whole network once per code."""
-    count, length = tf.shape(labels)[0], math.prod(prior.code_shape)
-    start = rows_given * (length // prior.code_shape[0])
-    flat = tf.zeros([count, length], tf.int32)
-    if codes is not None:
-        flat = tf.where(tf.range(length) < start, tf.reshape(codes, [count, length]), flat)
-
-    def step(position, flat):
-        logits = prior(tf.reshape(flat, [count, *prior.code_shape]), labels)
-        here = tf.reshape(logits, [count, length, prior.num_codes])[:, position]  # (N, K)
-        drawn = draw(here, uniform[position], temperature, top_k, top_p)
-        return position + 1, tf.where(tf.range(length) == position, drawn[:, None], flat)
-
-    _, flat = tf.while_loop(lambda position, _: position < length, step, (start, flat))
-    return tf.reshape(flat, [count, *prior.code_shape])
-
-
-def noise(seed, count, positions: int) -> tf.Tensor:
-    """What the draws of each image are made from: float32 `[N, positions]`, uniform in [0, 1).
-
-    Image i gets the same numbers whatever the number of images.
-    """
-    words = tf.bitcast(tf.cast(seed, tf.int64), tf.int32)  # (2,)
-    return tf.random.stateless_uniform([count, positions], words, alg="philox")
-
-
-def draw(logits, uniform, temperature, top_k=0, top_p=1.0) -> tf.Tensor:
-    """Codes drawn from logits, by inverting the cumulative distribution.
-
-    One number per draw, where the Gumbel trick takes K and two logarithms of each.
-
-    Args:
-        logits: float32 `[N, K]`.
-        uniform: float32 `[N]` in [0, 1).
-        temperature: float scalar above 0.
-        top_k: int scalar; only the k most likely codes, 0 for all.
-        top_p: float scalar in (0, 1]; of those only the most likely ones that together reach
-            this probability, 1 for all.
-
-    Returns:
-        int32 `[N]`. Never a code of probability 0.
-    """
-    last = logits.shape[-1] - 1
-    # The difference first: logits / temperature may overflow.
-    logits = (logits - tf.reduce_max(logits, axis=-1, keepdims=True)) / temperature
-    # Sorting costs several times all the rest, so it is left out where nothing is asked for.
-    restricted = (top_k > 0) | (top_p < 1.0)
-    static = tf.get_static_value(restricted)
-    if static is None:
-        logits = tf.cond(restricted, lambda: _restrict(logits, top_k, top_p), lambda: logits)
-    elif static:
-        logits = _restrict(logits, top_k, top_p)
-    cumulative = tf.cumsum(tf.exp(logits), axis=-1)
-    thresholds = uniform[:, None] * cumulative[:, -1:]  # below the last, as uniform is below 1
-    # The number of entries up to the threshold is the first code beyond it.
-    codes = tf.raw_ops.UpperBound(sorted_inputs=cumulative, values=thresholds)[:, 0]
-    return tf.minimum(codes, last)  # where a network has diverged to NaN
-
-
-def _restrict(logits, top_k, top_p):
-    """Logits with -inf for the less likely codes. Codes as likely as the last one kept stay."""
-    ordered = tf.sort(logits, axis=-1, direction="DESCENDING")
-    kept = (top_k == 0) | (tf.range(logits.shape[-1]) < top_k)  # (K,)
-    probabilities = tf.nn.softmax(tf.where(kept, ordered, -float("inf")))
-    before = tf.cumsum(probabilities, axis=-1, exclusive=True)
-    # Rounded sums may reach 1 before the last code.
-    kept &= (before < top_p) | (top_p >= 1.0)
-    least = tf.reduce_min(tf.where(kept, ordered, float("inf")), axis=-1, keepdims=True)
-    return tf.where(logits < least, -float("inf"), logits)
 
 
 def generate(prior: GatedPixelCNN, labels, select: Select, codes=None, rows_given=0) -> tf.Tensor:
@@ -134,44 +63,47 @@ def generate(prior: GatedPixelCNN, labels, select: Select, codes=None, rows_give
     Args:
         prior: the network, used without dropout.
         labels: int32 `[N]`, -1 for unconditional.
-        select: chooses the codes of a position given their logits.
-        codes: int32 `[N, h, w]`, of which the first `rows_given` rows are taken as they are.
+        select: chooses a code of each image given its logits.
+        codes: int32 `[N, *code_shape]`, of which the first `rows_given` rows are taken as they
+            are.
         rows_given: int32 scalar.
 
     Returns:
-        int32 `[N, h, w]`.
+        int32 `[N, *code_shape]`.
     """
-    rows, columns = prior.code_shape
+    rows, columns, *several = prior.code_shape  # several: [g], or [] with one code per position
     count = tf.shape(labels)[0]
     inputs = _Inputs(prior)
     vertical = _VerticalStack(prior, labels)
     horizontal = _HorizontalStack(prior)
-    outside = tf.fill([count, columns], inputs.outside)
+    choose = _Head(prior, select)
+    outside = tf.broadcast_to(inputs.outside, [count, columns, *several])
     if codes is None:
-        codes = tf.zeros([count, rows, columns], tf.int32)
+        codes = tf.zeros([count, rows, columns, *several], tf.int32)
 
     def row_step(row, codes_above, above, drawn):
         place = inputs.place(row)  # (w, units)
         contributions, above = vertical(inputs.embed(codes_above) + place, above)
 
-        def column_step(column, code_before, before, row_codes):
-            x = inputs.embed(code_before) + tf.gather(place, column)  # (N, units)
-            logits, before = horizontal(x, before, tf.gather(contributions, column, axis=2))
-            code = select(row, column, logits)
-            return column + 1, code, before, row_codes.write(column, code)
+        def column_step(column, codes_before, before, row_codes):
+            x = inputs.embed(codes_before) + tf.gather(place, column)  # (N, units)
+            x, before = horizontal(x, before, tf.gather(contributions, column, axis=2))
+            here = choose(row * columns + column, x)
+            return column + 1, here, before, row_codes.write(column, here)
 
-        given = tf.transpose(codes[:, row])  # (w, N)
         _, _, _, row_codes = tf.while_loop(
             lambda column, *_: column < columns,
             column_step,
             (
                 tf.where(row < rows_given, columns, 0),  # column; a given row is done
-                outside[:, 0],  # code of the column before
+                outside[:, 0],  # codes of the column before
                 horizontal.empty(count),  # what entered the layers in the columns before
-                tf.TensorArray(tf.int32, columns, element_shape=[None]).unstack(given),
+                tf.TensorArray(tf.int32, columns, element_shape=[None, *several]).unstack(
+                    _swapped(codes[:, row])
+                ),
             ),
         )
-        row_codes = tf.transpose(row_codes.stack())  # (N, w)
+        row_codes = _swapped(row_codes.stack())  # (N, w) or (N, w, g)
         return row + 1, row_codes, above, drawn.write(row, row_codes)
 
     _, _, _, drawn = tf.while_loop(
@@ -181,28 +113,34 @@ def generate(prior: GatedPixelCNN, labels, select: Select, codes=None, rows_give
             0,  # row
             outside,  # codes of the row above
             vertical.empty(count),  # what entered the layers in the rows above
-            tf.TensorArray(tf.int32, rows, element_shape=[None, columns]),
+            tf.TensorArray(tf.int32, rows, element_shape=[None, columns, *several]),
         ),
     )
-    return tf.transpose(drawn.stack(), [1, 0, 2])
+    return _swapped(drawn.stack())
 
 
 # The classes below read the weights when they are made, outside of the loops.
 
 
 class _Inputs:
-    """What enters the first layer: the code before or above, and the place."""
+    """What enters the first layer: the codes before or above, and the place."""
 
     def __init__(self, prior: GatedPixelCNN):
         # The zeros outside of the grid are the embedding of one more code.
-        self.outside = prior.num_codes
         self._codes = tf.pad(_tensor(prior.embedding.embeddings), [[0, 1], [0, 0]])
         self._rows = _tensor(prior.row.embeddings)
         self._columns = _tensor(prior.column.embeddings)
+        self._first = None  # of several codes, the row where the table of each begins, [g]
+        self.outside = tf.constant(prior.num_codes)  # what all codes outside are: [], or [g]
+        if prior.groups > 1:
+            self._first = prior.num_codes * tf.range(prior.groups)
+            self.outside = prior.num_codes * prior.groups - self._first
 
     def embed(self, codes):
-        """int32 `[...]` -> `[..., units]`."""
-        return tf.gather(self._codes, codes)
+        """int32 `[...]`, or `[..., g]` with several codes per position -> `[..., units]`."""
+        if self._first is None:
+            return tf.gather(self._codes, codes)
+        return tf.reduce_sum(tf.gather(self._codes, codes + self._first), axis=-2)
 
     def place(self, row):
         """Scalar -> `[w, units]`."""
@@ -267,7 +205,7 @@ class _VerticalStack:
 
 
 class _HorizontalStack:
-    """The horizontal stack of all layers and the head, one position at a time.
+    """The horizontal stack of all layers, one position at a time.
 
     The weights of the layers are stacked: a loop hands on each tensor that it uses separately,
     at every step, while taking a stack apart copies nothing.
@@ -282,8 +220,6 @@ class _HorizontalStack:
         )  # (layers, (reach + 1)·units, 2·units)
         self._outputs = tf.stack([_tensor(layer.output_dense.kernel) for layer in layers])
         self._output_biases = tf.stack([_tensor(layer.output_dense.bias) for layer in layers])
-        self._head = _tensor(prior.head.kernel), _tensor(prior.head.bias)
-        self._logits = _tensor(prior.logits.kernel), _tensor(prior.logits.bias)
 
     def empty(self, count) -> tf.Tensor:
         """Nothing to the left: `[layers, N, reach·units]`."""
@@ -295,7 +231,7 @@ class _HorizontalStack:
         `contributions` is what the vertical stack adds, `[layers, N, 2·units]`.
 
         Returns:
-            logits `[N, K]` and the new `before`.
+            `[N, units]` and the new `before`.
         """
         stacked = before, contributions, self._kernels, self._outputs, self._output_biases
         windows = []
@@ -306,11 +242,57 @@ class _HorizontalStack:
             # In this order, as a product with a bias would be fused with the addition into one
             # operation that is ten times slower on matrices this small (oneDNN, two threads).
             x = (x + bias) + tf.matmul(h, output)
+        return x, tf.stack(windows)[:, :, self._units :]
+
+
+class _Dense(NamedTuple):
+    """A dense layer of `[N, ...]`."""
+
+    kernel: tf.Tensor
+    bias: tf.Tensor
+
+    @classmethod
+    def of(cls, layer) -> _Dense:
+        return cls(_tensor(layer.kernel), _tensor(layer.bias))
+
+    def __call__(self, x):
+        return tf.nn.bias_add(tf.matmul(x, self.kernel), self.bias)
+
+
+class _Head:
+    """The codes of one position, drawn one after the other."""
+
+    def __init__(self, prior: GatedPixelCNN, select: Select):
+        self._select = select
+        self._groups, self._num_codes = prior.groups, prior.num_codes
+        self._head, self._logits = _Dense.of(prior.head), _Dense.of(prior.logits)
+        if prior.groups > 1:
+            head = prior.group_head
+            self._which = _tensor(head.which.embeddings)
+            self._earlier = _tensor(head.earlier.embeddings)
+            self._dense1, self._dense2 = _Dense.of(head.dense1), _Dense.of(head.dense2)
+
+    def __call__(self, position, x):
+        """Draws them from what the horizontal stack says, `[N, units]` -> int32 `[N]` or `[N, g]`.
+
+        `position` counts the positions of the grid, row by row.
+        """
         # Not relu: Grappler fuses it with what precedes it into an invalid node and then
         # leaves the whole graph as it is.
-        x = tf.nn.bias_add(tf.matmul(tf.maximum(x, 0.0), self._head[0]), self._head[1])
-        logits = tf.nn.bias_add(tf.matmul(tf.nn.relu(x), self._logits[0]), self._logits[1])
-        return logits, tf.stack(windows)[:, :, self._units :]
+        u = tf.nn.relu(self._head(tf.maximum(x, 0.0)))  # (N, head units)
+        if self._groups == 1:
+            return self._select(position, self._logits(u))
+
+        # Not a loop of the graph, which would hand on all these weights at every step.
+        codes = []
+        for group in range(self._groups):
+            a = u + self._which[group]
+            refined = a + self._dense2(tf.nn.relu(self._dense1(tf.maximum(a, 0.0))))
+            index = position * self._groups + group
+            codes.append(self._select(index, self._logits(refined)))
+            if group + 1 < self._groups:  # the last code reaches nobody here
+                u += tf.gather(self._earlier, group * self._num_codes + codes[-1])
+        return tf.stack(codes, axis=-1)
 
 
 def _gate(x):
@@ -321,3 +303,8 @@ def _gate(x):
 
 def _tensor(variable) -> tf.Tensor:
     return tf.convert_to_tensor(variable)
+
+
+def _swapped(x) -> tf.Tensor:
+    """The first two dimensions of `[a, b, ...]` swapped."""
+    return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])

@@ -119,9 +119,10 @@ def test_samples_follow_the_distribution(prior):
 GROUPS = 3
 
 
-@pytest.fixture(scope="module")
-def grouped():
-    config = PriorConfig(layers=6, hidden_units=8, head_units=8, kernel_size=3, dropout=0.0)
+@pytest.fixture(scope="module", params=[3, 5], ids=lambda side: f"{side}x{side} kernels")
+def grouped(request):
+    side = request.param
+    config = PriorConfig(layers=6, hidden_units=8, head_units=8, kernel_size=side, dropout=0.0)
     model = GatedPixelCNN(config, K, 3, (ROWS, COLUMNS, GROUPS), seed=1)
     for weight in model.trainable_variables:
         weight.assign(2.0 * weight)

@@ -1,12 +1,12 @@
-"""The incremental sampler: the network's own logits, and the controls of a draw."""
+"""The incremental sampler: the network's own logits, completion, the served signatures."""
 
 import functools
+import math
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import sampler
 from models.config import (
     EncoderConfig,
     ImageShape,
@@ -15,8 +15,10 @@ from models.config import (
     PriorConfig,
     QuantizerConfig,
 )
+from models.draws import draw, noise
 from models.export import export_release
 from models.prior import GatedPixelCNN
+from models.sampler import generate
 from models.vqvae import VQVAE
 
 ROWS, COLUMNS, K = 4, 5, 6
@@ -28,17 +30,30 @@ def network(layers=3, kernel_size=3, classes=3, shape=(ROWS, COLUMNS), num_codes
     prior = GatedPixelCNN(config, num_codes, classes, shape, seed=1)
     # Fresh networks are nearly uniform and without biases; these show every dependence.
     random = np.random.default_rng(2)
+    # Logits of at most a few tens, of which float32 resolves 1e-4 with room to spare.
+    spread = 0.3 if prior.groups == 1 else 0.1
     for weight in prior.trainable_variables:
-        weight.assign(2.0 * weight + random.normal(0.0, 0.3, weight.shape))
+        weight.assign(2.0 * weight + random.normal(0.0, spread, weight.shape))
     return prior
 
 
+@pytest.fixture(scope="module", params=[1, 3], ids=["one code", "3 codes"])
+def groups(request):
+    """Codes per position."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def prior():
-    return network()
+def code_shape(groups):
+    return (ROWS, COLUMNS) if groups == 1 else (ROWS, COLUMNS, groups)
 
 
-def random_codes(count, shape=(ROWS, COLUMNS), num_codes=K):
+@pytest.fixture(scope="module")
+def prior(code_shape):
+    return network(shape=code_shape)
+
+
+def random_codes(count, shape, num_codes=K):
     return np.random.default_rng(0).integers(0, num_codes, (count, *shape)).astype("int32")
 
 
@@ -63,50 +78,58 @@ def compiled(prior):
         (3, 5, 3, (6, 4)),
         (2, 7, 0, (5, 2)),  # kernels that reach further than the grid
         (2, 3, 3, (1, 1)),
+        (3, 3, 3, (4, 5, 4)),
+        (3, 5, 0, (6, 4, 2)),
+        (3, 3, 3, (5, 5, 10)),
+        (6, 3, 3, (4, 4, 2)),
+        (2, 3, 3, (1, 1, 3)),
     ],
 )
-def test_logits_are_those_of_the_whole_network(layers, kernel_size, classes, shape):
+@pytest.mark.parametrize("rows_given", [0, 2])
+def test_logits_are_those_of_the_whole_network(layers, kernel_size, classes, shape, rows_given):
     prior = network(layers, kernel_size, classes, shape)
     labels = LABELS if classes else np.full(3, -1, "int32")
     codes = random_codes(3, shape)
-    by_position = tf.constant(codes.transpose(1, 2, 0))
-    logits = tf.Variable(tf.zeros([*shape, 3, K]))
+    by_index = tf.constant(codes.reshape(3, -1).T)
+    logits = tf.Variable(tf.fill([*by_index.shape, K], np.nan))
 
     @tf.function
-    def follow():
-        def select(row, column, logits_here):
-            logits.scatter_nd_update([[row, column]], [logits_here])
-            return tf.gather(by_position[row], column)
+    def follow(codes):
+        def select(index, logits_here):
+            logits.scatter_nd_update([[index]], [logits_here])
+            return tf.gather(by_index, index)
 
-        return sampler.generate(prior, tf.constant(labels), select)
+        return generate(prior, tf.constant(labels), select, codes, rows_given)
 
-    np.testing.assert_array_equal(follow(), codes)
+    beginning = codes.copy()
+    beginning[:, rows_given:] = -1  # not looked at
+    np.testing.assert_array_equal(follow(beginning), codes)
     expected = prior(codes, labels).numpy()
     assert np.std(expected) > 0.1
-    np.testing.assert_allclose(logits.numpy().transpose(2, 0, 1, 3), expected, rtol=0, atol=1e-4)
+    expected[:, :rows_given] = np.nan  # nothing is computed for rows that are given
+    found = logits.numpy().transpose(1, 0, 2).reshape(expected.shape)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("controls", [{}, {"top_k": 3, "top_p": 0.8}])
-def test_samples_are_those_of_the_network_run_for_each_position(prior, controls):
+def test_samples_are_those_of_the_network_run_for_each_code(prior, code_shape, controls):
     temperature, seed = 0.9, 5
-    codes = np.zeros([3, ROWS, COLUMNS], "int32")
-    uniform = sampler.noise(seed, 3, ROWS * COLUMNS).numpy()
-    for row in range(ROWS):
-        for column in range(COLUMNS):
-            logits = prior(codes, LABELS)[:, row, column]
-            here = uniform[:, row * COLUMNS + column]
-            codes[:, row, column] = sampler.draw(logits, here, temperature, **controls)
+    codes = np.zeros([3, *code_shape], "int32")
+    uniform = noise(seed, 3, codes[0].size).numpy()
+    for index, place in enumerate(np.ndindex(code_shape)):
+        logits = prior(codes, LABELS)[:, *place]
+        codes[:, *place] = draw(logits, uniform[:, index], temperature, **controls)
     np.testing.assert_array_equal(sampled(prior, LABELS, seed, temperature, **controls), codes)
 
 
-def test_eager_and_graph_and_xla_draw_the_same(prior):
-    uniform = sampler.noise(3, 3, ROWS * COLUMNS)
+def test_eager_and_graph_and_xla_draw_the_same(prior, code_shape):
+    uniform = noise(3, 3, math.prod(code_shape))
 
     def drawn():
-        def select(row, column, logits):
-            return sampler.draw(logits, uniform[:, row * COLUMNS + column], 1.0, 4, 0.9)
+        def select(index, logits):
+            return draw(logits, uniform[:, index], 1.0, 4, 0.9)
 
-        return sampler.generate(prior, tf.constant(LABELS), select)
+        return generate(prior, tf.constant(LABELS), select)
 
     eager = drawn().numpy()
     np.testing.assert_array_equal(eager, tf.function(drawn)())
@@ -125,53 +148,6 @@ def test_images_of_one_batch_differ(prior):
     assert len({image.tobytes() for image in drawn}) == 8
 
 
-def test_draws_follow_the_distribution():
-    logits = np.random.default_rng(3).normal(0, 2, 7).astype("float32")
-    uniform = sampler.noise(0, 1, 50_000)[0]
-    drawn = sampler.draw(tf.tile(logits[None], [50_000, 1]), uniform, 2.0).numpy()
-    expected = np.exp(logits / 2.0) / np.exp(logits / 2.0).sum()
-    np.testing.assert_allclose(np.bincount(drawn, minlength=7) / 50_000, expected, atol=0.01)
-
-
-@pytest.mark.parametrize(
-    ("top_k", "top_p", "kept"),
-    [
-        (0, 1.0, {0, 1, 2, 3}),
-        (1, 1.0, {2}),
-        (2, 1.0, {0, 2}),
-        (9, 1.0, {0, 1, 2, 3}),
-        (0, 0.39, {2}),
-        (0, 0.41, {0, 2}),
-        (0, 0.91, {0, 1, 2, 3}),
-        (3, 0.78, {0, 1, 2}),  # 0.44 + 0.33 falls short
-        (2, 0.5, {2}),  # of the two that are kept, one has 0.57
-        (0, 1e-9, {2}),
-    ],
-)
-def test_top_k_and_top_p_keep_the_most_likely_codes(top_k, top_p, kept):
-    logits = tf.tile(tf.math.log([[0.3, 0.2, 0.4, 0.1]]), [2000, 1])
-    uniform = tf.linspace(0.0, np.nextafter(np.float32(1), np.float32(0)), 2000)
-    assert set(sampler.draw(logits, uniform, 1.0, top_k, top_p).numpy()) == kept
-
-
-@pytest.mark.parametrize("temperature", [1e-30, 1e30])
-def test_extreme_temperatures_are_finite(temperature):
-    logits = tf.tile([[1.0, 30.0, -1000.0]], [300, 1])
-    drawn = sampler.draw(logits, tf.linspace(0.0, 0.999, 300), temperature).numpy()
-    assert set(drawn) == ({1} if temperature < 1 else {0, 1, 2})
-
-
-def test_a_code_without_probability_is_never_drawn():
-    logits = tf.constant([[-np.inf, 0.0, -np.inf, 0.0, -np.inf]] * 2)
-    uniform = tf.constant([0.0, np.nextafter(np.float32(1), np.float32(0))])
-    np.testing.assert_array_equal(sampler.draw(logits, uniform, 1.0), [1, 3])
-
-
-def test_a_network_that_has_diverged_still_gives_codes():
-    drawn = sampler.draw(tf.fill([2, K], np.nan), tf.constant([0.1, 0.9]), 1.0).numpy()
-    assert np.all((drawn >= 0) & (drawn < K))
-
-
 @pytest.mark.parametrize("rows_given", range(ROWS + 1))
 def test_the_rows_given_are_kept_and_continued_as_they_would_have_been(prior, rows_given):
     whole = sampled(prior, seed=7)
@@ -180,13 +156,13 @@ def test_the_rows_given_are_kept_and_continued_as_they_would_have_been(prior, ro
     np.testing.assert_array_equal(
         sampled(prior, seed=7, codes=beginning, rows_given=rows_given), whole
     )
-    other = random_codes(3)
+    other = random_codes(3, prior.code_shape)
     continued = sampled(prior, seed=7, codes=other, rows_given=rows_given)
     np.testing.assert_array_equal(continued[:, :rows_given], other[:, :rows_given])
 
 
 def test_a_completion_follows_the_rows_given(prior):
-    codes = np.zeros([3, ROWS, COLUMNS], "int32")
+    codes = np.zeros([3, *prior.code_shape], "int32")
     one = sampled(prior, codes=codes, rows_given=1)
     two = sampled(prior, codes=codes + 1, rows_given=1)
     assert np.any(one[:, 1:] != two[:, 1:])
@@ -198,7 +174,7 @@ def black(encoded):
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def served(tmp_path_factory, prior, groups):
     """The signatures of a released `sample`, loaded without our code."""
     folder = tmp_path_factory.mktemp("models")
     settings = NetworkConfig(
@@ -207,43 +183,35 @@ def served(tmp_path_factory):
             encoder=EncoderConfig(
                 downsampling=2, hidden_units=4, residual_blocks=0, residual_units=2
             ),
-            quantizer=QuantizerConfig(num_codes=K, embedding_dim=2),
+            quantizer=QuantizerConfig(num_codes=K, embedding_dim=2 * groups, groups=groups),
         ),
     )
     export_release(
         VQVAE(settings, data_variance=0.1),
-        network(),
-        preprocess=lambda images: tf.zeros(
-            [tf.shape(images)[0], 2 * ROWS, 2 * COLUMNS, 1], "uint8"
-        ),
+        prior,
+        preprocess=black,
         preprocess_resources=tf.Module(),
-        parse=lambda examples: {
-            "image": tf.zeros([tf.shape(examples)[0], 2 * ROWS, 2 * COLUMNS, 1], "uint8")
-        },
+        parse=lambda examples: {"image": black(examples)},
         combined=str(folder / "combined"),
         release=str(folder / "release"),
     )
     return tf.saved_model.load(str(folder / "release" / "sample")).signatures
 
 
-def arguments(**changes):
+def call(served, signature, **changes):
+    """Calls a signature; what is not in `changes` asks for nothing in particular."""
+    code_shape = served["complete"].structured_input_signature[1]["codes"].shape[1:]
     inputs = {
         "labels": np.array([-1, 2], "int32"),
         "seed": np.int64(3),
         "temperature": np.float32(1.0),
         "top_k": np.int32(0),
         "top_p": np.float32(1.0),
-        "codes": np.zeros([2, ROWS, COLUMNS], "int32"),
+        "codes": np.zeros([2, *code_shape], "int32"),
         "rows_given": np.int32(0),
-    }
-    return {name: tf.constant(value) for name, value in {**inputs, **changes}.items()}
-
-
-def call(served, signature, **changes):
+    } | changes
     names = served[signature].structured_input_signature[1]
-    return served[signature](
-        **{name: value for name, value in arguments(**changes).items() if name in names}
-    )
+    return served[signature](**{name: tf.constant(inputs[name]) for name in names})
 
 
 def test_served_signatures_ask_for_more_and_more(served, prior):
@@ -265,7 +233,7 @@ def test_served_controls_and_completion_act(served, prior):
     labels = np.array([-1, 2], "int32")
     greedy = call(served, "controlled", top_k=np.int32(1))["codes"]
     np.testing.assert_array_equal(greedy, sampled(prior, labels, temperature=1e-6))
-    codes = random_codes(2)
+    codes = random_codes(2, prior.code_shape)
     completed = call(served, "complete", codes=codes, rows_given=np.int32(2))["codes"]
     np.testing.assert_array_equal(completed[:, :2], codes[:, :2])
     expected = sampled(prior, labels, seed=3, codes=codes, rows_given=2)
@@ -292,6 +260,7 @@ def test_served_controls_and_completion_act(served, prior):
         ({"codes": np.zeros([2, ROWS], "int32")}, "codes"),
     ],
 )
+@pytest.mark.parametrize("groups", [1], scope="module")
 def test_what_cannot_be_used_is_refused_by_name(served, changes, message):
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         call(served, "complete", **changes)
