@@ -24,6 +24,9 @@ class EncoderConfig(Section):
     downsampling: Literal[2, 4, 8, 16] = 4
     # Channels of every hidden layer. Default 128.
     hidden_units: Positive = 128
+    # Channels of the first strided convolution, which has the largest output and costs the most.
+    # Default half of hidden_units.
+    first_units: Positive | None = None
     # Residual 3×3 / 1×1 blocks after the strided convolutions. Default 2.
     residual_blocks: Annotated[int, Field(ge=0)] = 2
     # Channels inside a residual block. Default 32.

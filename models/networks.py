@@ -52,8 +52,7 @@ class Encoder(keras.layers.Layer):
         super().__init__(**kwargs)
         units = config.hidden_units
         halvings = int(math.log2(config.downsampling))
-        # Half the channels at the largest resolution, where they cost the most.
-        widths = [units // 2] + [units] * (halvings - 1)
+        widths = [config.first_units or units // 2] + [units] * (halvings - 1)
         self.strided = [
             keras.layers.Conv2D(width, 4, strides=2, padding="same", activation="relu")
             for width in widths
