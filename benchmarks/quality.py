@@ -102,7 +102,7 @@ def main() -> None:
                 print(f"seed {seed}, {name}: {runs[-1]}", file=sys.stderr, flush=True)
     print(
         f"{EPOCHS} epochs of batch {BATCH}; K = {NUM_CODES}, D = {EMBEDDING_DIM} (FSQ: 3). Mean "
-        f"of {len(arguments.seeds)} seeds and their range. The mean image has NMSE 1, the "
+        f"of {len(arguments.seeds)} seeds and their range. A constant image has NMSE 1, the "
         "largest perplexity is K.\n"
     )
     print(table(results))
