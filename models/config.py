@@ -22,10 +22,10 @@ class EncoderConfig(Section):
 
     # Image side / code side; one strided convolution per factor of two. Default 4.
     downsampling: Literal[2, 4, 8, 16] = 4
-    # Channels of every hidden layer. Default 128.
+    # Channels of every hidden layer, but for the one below. Default 128.
     hidden_units: Positive = 128
-    # Channels of the first strided convolution, which has the largest output and costs the most.
-    # Default half of hidden_units.
+    # Channels of the first strided convolution. Default null: half of `hidden_units`, as its
+    # resolution is the largest and a channel costs the most there.
     first_units: Positive | None = None
     # Residual 3×3 / 1×1 blocks after the strided convolutions. Default 2.
     residual_blocks: Annotated[int, Field(ge=0)] = 2

@@ -99,10 +99,12 @@ def test_cifar10_is_the_papers():
     stage, model = cifar.training.vqvae, cifar.model
     assert (stage.steps, stage.batch_size, stage.learning_rate) == (250_000, 128, 2e-4)
     assert (stage.warmup, stage.final_learning_rate) == (0.0, 1.0)
-    assert (model.encoder.hidden_units, model.encoder.residual_blocks) == (256, 2)
+    encoder = model.encoder
+    assert (encoder.first_units, encoder.hidden_units, encoder.residual_units) == (256, 256, 256)
+    assert encoder.residual_blocks == 2
     assert (model.quantizer.num_codes, model.quantizer.commitment) == (512, 0.25)
     assert model.decoder.likelihood == "categorical"
-    assert cifar.network.code_shape[:2] == (8, 8)
+    assert cifar.network.code_shape == (8, 8, 10)
 
 
 def test_imagenet128_has_the_papers_codes():
