@@ -1,6 +1,6 @@
 """All benchmarks, one after the other, into `benchmarks/results.md`.
 
-    python -m benchmarks                     all, about an hour and a half on two cores
+    python -m benchmarks                     all
     python -m benchmarks training sampling   these; the other sections stay as they are
 
 Every section names the machine, the versions and the load it was measured under. A benchmark that
@@ -27,7 +27,7 @@ SECTIONS = {
 }
 _HEAD = """# Benchmarks
 
-Written by `make bench`; each section by one command, in which all that is compared ran by turns.
+Written by `make bench`; each section by one command, in which all that is compared ran.
 Ratios travel to another machine, times do not.
 """
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from benchmarks import fashion_mnist, profile
+from benchmarks import fashion_mnist, step_profile
 from benchmarks.fashion_mnist import IMAGE
 from benchmarks.keras_example import (
     CODE_SHAPE,
@@ -140,7 +140,7 @@ def _ours() -> dict:
 def _profile() -> dict:
     with tempfile.TemporaryDirectory() as folder:
         _train(Path(folder))
-        return {"shares": profile.shares(Path(folder)), "limits": limits()}
+        return {"shares": step_profile.shares(Path(folder)), "limits": limits()}
 
 
 def _train(profile_to: Path | None = None) -> float:
@@ -189,8 +189,8 @@ def where_the_time_goes(rate: float) -> str:
     """Shares of a profile, and the step beside what its arithmetic and traffic take at least."""
     profiled = _run("profile")
     machine = Limits(*profiled["limits"])
-    coded = profile.arithmetic(encoder(), IMAGE.hwc)
-    decoded = profile.arithmetic(decoder(), (*CODE_SHAPE, EMBEDDING_DIM))
+    coded = step_profile.arithmetic(encoder(), IMAGE.hwc)
+    decoded = step_profile.arithmetic(decoder(), (*CODE_SHAPE, EMBEDDING_DIM))
     # The gradients of the inputs and of the weights cost a forward pass each.
     flops = 3.0 * BATCH * (coded[0] + decoded[0])
     # Each value and its gradient are written once and read twice, as float32.
