@@ -51,6 +51,8 @@ def arithmetic(network: keras.Sequential, shape: tuple[int, ...]) -> tuple[float
     operations, values = 0.0, 0.0
     shape = (1, *shape)
     for layer in network.layers:
+        if not layer.built:
+            layer.build(shape)
         output = layer.compute_output_shape(shape)
         # A transposed convolution reads its kernel once per input position.
         transposed = isinstance(layer, keras.layers.Conv2DTranspose)

@@ -90,8 +90,8 @@ class QuantizerConfig(Section):
 
     @property
     def starts_on_data(self) -> bool:
-        """The codebook is placed on encodings before the first step."""
-        return self.kind != "fsq" and self.kmeans_iterations > 0
+        """The quantizer is fitted to encodings before the first step."""
+        return self.kind == "fsq" or self.kmeans_iterations > 0
 
 
 class DecoderConfig(Section):

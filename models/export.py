@@ -179,8 +179,14 @@ def _sample(vqvae: VQVAE, prior: GatedPixelCNN) -> dict[str, Callable]:
         inputs = {name: _checked(value) for name, value in inputs.items()}
         # In front of the loop, which would otherwise run meanwhile and may fail first.
         with tf.control_dependencies(_sample_requirements(prior, code_shape, **inputs)):
-            codes = prior.sample(**{name: tf.identity(value) for name, value in inputs.items()})
-        return {"images": vqvae.decode(codes), "codes": codes}
+            inputs = {name: tf.identity(value) for name, value in inputs.items()}
+        # oneDNN refuses a batch of none: one image is drawn instead, and left out again.
+        count = tf.shape(inputs["labels"])[0]
+        rows = {
+            name: _never_empty(inputs.pop(name)) for name in ("labels", "codes") if name in inputs
+        }
+        codes = prior.sample(**rows, **inputs)
+        return {"images": vqvae.decode(codes)[:count], "codes": codes[:count]}
 
     @tf.function(input_signature=plain)
     def sample(labels, seed, temperature):
@@ -203,6 +209,12 @@ def _sample(vqvae: VQVAE, prior: GatedPixelCNN) -> dict[str, Callable]:
         )
 
     return {"serving_default": sample, "controlled": controlled, "complete": complete}
+
+
+def _never_empty(rows):
+    """`[N, ...]` -> `[max(N, 1), ...]`, with zeros where there was nothing."""
+    missing = tf.maximum(1 - tf.shape(rows)[0], 0)
+    return tf.pad(rows, [[0, missing], *[[0, 0]] * (rows.shape.rank - 1)])
 
 
 def _sample_requirements(

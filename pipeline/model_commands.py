@@ -60,6 +60,20 @@ def decode(codes: Path, out: Path, root: Path, version: int | None) -> None:
 @click.option("--label", type=int, default=-1, show_default=True, help="-1 is unconditional.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--temperature", type=float, default=1.0, show_default=True)
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Draw among the k likeliest codes only; 0 is all.",
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(min=0.0, max=1.0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Draw among the fewest codes that have this probability together; 1 is all.",
+)
 @_ROOT
 @_VERSION
 def sample(
@@ -68,12 +82,15 @@ def sample(
     label: int,
     seed: int,
     temperature: float,
+    top_k: int,
+    top_p: float,
     root: Path,
     version: int | None,
 ) -> None:
     """New images drawn from the prior, and their codes in `codes.npz`."""
     with _quiet(root, version) as (model_files, release):
-        written = model_files.sample_images(release, out, count, label, seed, temperature)
+        draw = model_files.Draw(label, seed, temperature, top_k, top_p)
+        written = model_files.sample_images(release, out, count, draw)
     click.echo(f"{out}: {len(written)} images")
 
 

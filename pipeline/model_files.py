@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,19 +71,38 @@ def decode_file(release: Release, source: Path, out: Path) -> list[Path]:
     return _write_images(out, np.concatenate(images), names)
 
 
-def sample_images(
-    release: Release, out: Path, count: int, label: int, seed: int, temperature: float
-) -> list[Path]:
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """How images are drawn.
+
+    Attributes:
+        label: class, -1 for any.
+        seed: the same seed draws the same images.
+        temperature: divides the logits; below 1 is likelier and less varied.
+        top_k: draws among the k likeliest codes, 0 among all.
+        top_p: draws among the fewest codes with this probability together, 1 among all.
+    """
+
+    label: int = -1
+    seed: int = 0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+
+def sample_images(release: Release, out: Path, count: int, draw: Draw) -> list[Path]:
     """Draws images and writes them as PNG files, and their codes as `codes.npz`.
 
     Raises:
         PipelineError: the label or the temperature is not one the model takes.
     """
     try:
-        drawn = _load(release, "sample")(
-            labels=tf.fill([count], label),
-            seed=tf.constant(seed, tf.int64),
-            temperature=tf.constant(temperature, tf.float32),
+        drawn = _load(release, "sample", "controlled")(
+            labels=tf.fill([count], draw.label),
+            seed=tf.constant(draw.seed, tf.int64),
+            temperature=tf.constant(draw.temperature, tf.float32),
+            top_k=tf.constant(draw.top_k, tf.int32),
+            top_p=tf.constant(draw.top_p, tf.float32),
         )
     except tf.errors.InvalidArgumentError as error:
         raise PipelineError(_message(error)) from error
@@ -92,9 +112,9 @@ def sample_images(
     return written
 
 
-def _load(release: Release, model: str):
+def _load(release: Release, model: str, name: str = "serving_default"):
     loaded = tf.saved_model.load(str(release.path(model)))
-    signature = loaded.signatures["serving_default"]
+    signature = loaded.signatures[name]
     signature.keep_alive = loaded  # a signature alone does not keep its variables
     return signature
 

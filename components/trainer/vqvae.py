@@ -42,7 +42,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def place_codebook(vqvae: VQVAE, train: Source, seed: int) -> None:
-    """Starts the codebook on encodings of training images (k-means), not on noise."""
+    """Starts the quantizer on encodings of training images (k-means; fsq: their spread)."""
     quantizer = vqvae.config.model.quantizer
     if not quantizer.starts_on_data:
         return

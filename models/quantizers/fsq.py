@@ -22,6 +22,11 @@ class FiniteScalarQuantizer(keras.layers.Layer):
     tanh bounds it. The code is the number whose digits in mixed radix are the levels, the first
     channel's digit the lowest. There is nothing to learn and no loss.
 
+    z_i is taken from the mean, and in units of the standard deviation, that channel i has before
+    the first step (`initialize`). An untrained encoder's channels may spread over far less than a
+    level; every position would then round to the middle one, whose vector is 0, and a decoder
+    that begins with a ReLU passes no gradient back from there.
+
     Args:
         config: `levels` and `groups`; `num_codes` is the product of the levels.
 
@@ -48,16 +53,34 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         self._reach = ((levels - 1) * (1.0 - self.MARGIN) / 2.0).astype("float32")
         self._offset = np.where(levels % 2, 0.0, 0.5).astype("float32")
         self._shift = np.arctanh(self._offset / self._reach)
+        self.centre = self._per_channel("centre", "zeros")
+        self.scale = self._per_channel("scale", "ones")
 
     def call(self, z, training: bool = False) -> Quantized:
         z = tf.convert_to_tensor(z)
         flat = split_groups(z, self.config.embedding_dim, self.groups)  # (P, d)
+        flat = (flat - self.centre) / self.scale
         bounded = tf.tanh(flat + self._shift) * self._reach - self._offset
         rounded = bounded + tf.stop_gradient(tf.round(bounded) - bounded)
         digits = tf.cast(tf.round(bounded) + self._half_width, tf.int32)
         codes = tf.reduce_sum(digits * self._place_values, axis=1)
         quantized, codes = join_groups(rounded / self._half_width, codes, z, self.groups)
         return Quantized(quantized, codes, {})
+
+    def initialize(self, z) -> None:
+        """Takes the centre and the scale of each channel of a code from encodings.
+
+        Called once, outside the replicas, before the first step. A channel without any spread
+        keeps scale 1.
+
+        Args:
+            z: float `[..., D]`, encodings of real images.
+        """
+        z = tf.convert_to_tensor(z)
+        flat = split_groups(z, self.config.embedding_dim, self.groups)  # (P, d)
+        mean, variance = tf.nn.moments(flat, axes=[0])
+        self.centre.assign(mean)
+        self.scale.assign(tf.where(variance > 0.0, tf.sqrt(variance), 1.0))
 
     def lookup(self, codes):
         """Vectors of codes. int `[...]`, or `[..., g]` with g > 1 -> float32 `[..., D]`."""
@@ -70,3 +93,12 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         """The vector of each code, float32 `[K, D / g]`."""
         digits = tf.range(self.num_codes)[:, None] // self._place_values % self._levels
         return (tf.cast(digits, tf.float32) - self._half_width) / self._half_width
+
+    def _per_channel(self, name: str, initializer: str):
+        return self.add_weight(
+            name=name,
+            shape=(len(self.config.levels),),
+            initializer=initializer,
+            trainable=False,
+            aggregation="only_first_replica",
+        )

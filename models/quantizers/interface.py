@@ -41,6 +41,9 @@ class Quantizer(Protocol):
     def __call__(self, z, training: bool = False) -> Quantized:
         """Quantizes float `[..., D]`. ValueError if the last dimension is not D."""
 
+    def initialize(self, z) -> None:
+        """Fits the quantizer to float `[..., D]`, encodings of real images, before training."""
+
     def lookup(self, codes) -> tf.Tensor:
         """Vectors of codes. int `[...]`, or `[..., g]` with g > 1 -> float32 `[..., D]`."""
 

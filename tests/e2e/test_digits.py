@@ -215,6 +215,13 @@ def test_encode_decode_and_sample_on_files(runner, first, tmp_path):
     sampled = runner.vqvae("sample", "--out", str(tmp_path / "s"), "--count=3", "--label=7")
     assert sampled.returncode == 0, sampled.stderr
     assert len(list((tmp_path / "s").glob("*.png"))) == 3
+    greedy = [
+        *("sample", "--out", str(tmp_path / "greedy")),
+        *("--count=3", "--label=7", "--top-k=1", "--top-p=0.9"),
+    ]
+    assert runner.vqvae(*greedy).returncode == 0
+    with np.load(tmp_path / "greedy" / "codes.npz") as stored:
+        assert len(np.unique(stored["codes"], axis=0)) == 1
 
     (tmp_path / "bad.png").write_bytes(b"not an image")
     bad = runner.vqvae("encode", str(tmp_path / "bad.png"), "--out", str(codes))

@@ -51,7 +51,19 @@ def test_zero_stays_zero_and_large_encodings_take_the_outermost_levels():
 def test_there_is_no_loss_and_nothing_to_learn():
     layer = quantizer((5, 4))
     assert layer(np.zeros((3, 2), "float32"), training=True).losses == {}
-    assert layer.weights == []
+    assert layer.trainable_weights == []
+
+
+def test_it_starts_on_the_spread_of_each_channel():
+    layer = quantizer((8, 4, 4))
+    spread = np.random.default_rng(0).normal(size=(4000, 3))
+    # An untrained encoder: all well within one level, away from 0, one channel dead.
+    z = np.array([0.1, -0.05, 3.0]) + spread * np.array([1e-3, 5e-3, 0.0])
+    assert len(np.unique(layer(z.astype("float32")).codes)) == 1
+    layer.initialize(z.astype("float32"))
+    digits = np.unravel_index(layer(z.astype("float32")).codes, (4, 4, 8))[::-1]
+    assert [len(np.unique(channel)) for channel in digits] == [8, 4, 1]
+    assert np.bincount(digits[0]).min() > 100
 
 
 def test_the_gradient_is_that_of_the_bound_alone():

@@ -240,6 +240,14 @@ def test_served_controls_and_completion_act(served, prior):
     np.testing.assert_array_equal(completed, expected)
 
 
+@pytest.mark.parametrize("signature", ["serving_default", "controlled", "complete"])
+def test_no_labels_are_no_images(served, prior, signature):
+    nothing = np.zeros([0, *prior.code_shape], "int32")
+    drawn = call(served, signature, labels=np.zeros([0], "int32"), codes=nothing)
+    assert drawn["images"].shape == (0, 2 * ROWS, 2 * COLUMNS, 1)
+    assert drawn["codes"].shape == nothing.shape
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
