@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -63,6 +64,7 @@ def export_release(
     parse: Parse,
     combined: str,
     release: str,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the combined SavedModel, and beside it the three that are served.
 
@@ -73,6 +75,7 @@ def export_release(
         parse: serialized transformed Examples to `{"image": uint8 [N, H, W, C]}`.
         combined: directory for signatures encode, pixels, decode, sample and evaluate.
         release: directory for `encode/`, `decode/`, `sample/` and the facts in `model.json`.
+        facts: more for `model.json`, which a release's manifest repeats.
     """
     with tempfile.TemporaryDirectory() as scratch:
         version = _release_table(scratch)
@@ -109,7 +112,7 @@ def export_release(
                 "evaluate": _evaluate(vqvae, prior, parse),
             },
         )
-    facts = {
+    known = {
         "codebook_sha256": codebook_sha256(vqvae),
         "image": list(vqvae.config.image.hwc),
         "code_shape": list(vqvae.config.code_shape),
@@ -117,8 +120,9 @@ def export_release(
         "num_classes": prior.num_classes,
         "vqvae_parameters": int(vqvae.count_params()),
         "prior_parameters": int(prior.count_params()),
+        **(facts or {}),
     }
-    (served / "model.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (served / "model.json").write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
 
 def codebook_sha256(vqvae: VQVAE) -> str:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from models import sampler
 from models.config import PriorConfig
+from models.precision import state_dtype
 
 
 class GatedLayer(keras.layers.Layer):
@@ -142,7 +143,7 @@ class GatedPixelCNN(keras.Model):
         self.head = keras.layers.Dense(config.head_units, activation="relu")
         if self.groups > 1:
             self.group_head = GroupHead(config.head_units, num_codes, self.groups)
-        self.logits = keras.layers.Dense(num_codes, dtype="float32")
+        self.logits = keras.layers.Dense(num_codes, dtype=state_dtype())
         self(tf.zeros([1, *code_shape], tf.int32), tf.constant([-1]))
 
     def call(self, codes, labels, training: bool = False):

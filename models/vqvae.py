@@ -8,6 +8,7 @@ import tensorflow as tf
 from models.config import NetworkConfig
 from models.likelihoods import build_likelihood
 from models.networks import Decoder, Encoder
+from models.precision import state_dtype
 from models.quantizers import build_quantizer
 
 
@@ -46,7 +47,7 @@ class VQVAE(keras.Model):
 
     def encodings(self, images):
         """z_e(x). uint8 `[N, H, W, C]` -> float `[N, h, w, D]`."""
-        return self.encoder(tf.cast(images, tf.float32) / 255.0 - 0.5)
+        return self.encoder(tf.cast(images, state_dtype()) / 255.0 - 0.5)
 
     def encode(self, images):
         """Codes of images. uint8 `[N, H, W, C]` -> int32 `[N, h, w]`."""

@@ -27,7 +27,7 @@ class CategoricalLikelihood(Likelihood):
 
     def nats(self, pixels, parameters):
         """-ln p of each pixel value. float32 `[N, H, W, C]`."""
-        logits = tf.reshape(tf.cast(parameters, tf.float32), [-1, LEVELS])
+        logits = tf.reshape(tf.cast(parameters, self.dtype), [-1, LEVELS])
         return tf.reshape(_cross_entropy(logits, tf.reshape(pixels, [-1])), tf.shape(pixels))
 
     def images(self, parameters):
@@ -36,11 +36,11 @@ class CategoricalLikelihood(Likelihood):
         Not the most likely grey levels: those jump between far-apart modes from pixel to
         pixel, and their squared error is larger.
         """
-        logits = tf.cast(parameters, tf.float32)
+        logits = tf.cast(parameters, self.dtype)
         shape = tf.concat([tf.shape(logits)[:-1], [-1, LEVELS]], axis=0)
         mass = tf.nn.softmax(tf.reshape(logits, shape))  # (N, H, W, C, 256)
         # A product with a matrix would be rounded to 10 bits where a GPU uses TF32.
-        return to_image(tf.reduce_sum(mass * tf.range(LEVELS, dtype=tf.float32), axis=-1))
+        return to_image(tf.reduce_sum(mass * tf.range(LEVELS, dtype=self.dtype), axis=-1))
 
 
 @tf.custom_gradient

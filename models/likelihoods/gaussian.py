@@ -38,6 +38,7 @@ class GaussianLikelihood(Likelihood):
             initializer=keras.initializers.Constant(data_variance),
             trainable=False,
             aggregation="only_first_replica",
+            autocast=False,
         )
 
     def loss(self, pixels, parameters, training: bool = False):
@@ -65,7 +66,7 @@ class GaussianLikelihood(Likelihood):
 
     def nats(self, pixels, parameters):
         """-ln p of each pixel value. float32 `[N, H, W, C]`."""
-        x = tf.cast(pixels, tf.float32)
+        x = tf.cast(pixels, self.dtype)
         variance = tf.maximum(tf.convert_to_tensor(self.variance), self.MIN_VARIANCE)
         scale = 255.0 * tf.sqrt(variance)  # in grey levels
         z = (x - self._mean(parameters)) / scale
@@ -81,11 +82,11 @@ class GaussianLikelihood(Likelihood):
         return -tf.where(black | white, tail, inner)
 
     def _mean(self, parameters):
-        return (tf.cast(parameters, tf.float32) + self.CENTRE) * 255.0
+        return (tf.cast(parameters, self.dtype) + self.CENTRE) * 255.0
 
     def _error(self, pixels, parameters):
-        x = tf.cast(pixels, tf.float32) / 255.0 - self.CENTRE
-        return tf.reduce_mean(tf.square(x - tf.cast(parameters, tf.float32)))
+        x = tf.cast(pixels, self.dtype) / 255.0 - self.CENTRE
+        return tf.reduce_mean(tf.square(x - tf.cast(parameters, self.dtype)))
 
 
 def _log_normal_cdf(x):

@@ -8,6 +8,8 @@ import math
 import keras
 import tensorflow as tf
 
+from models.precision import state_dtype
+
 # Grey levels of a uint8 pixel.
 LEVELS = 256
 
@@ -33,7 +35,7 @@ class Likelihood(keras.layers.Layer, abc.ABC):
     loss_name = "nats_per_dim"
 
     def __init__(self, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(dtype=state_dtype(), **kwargs)
 
     @abc.abstractmethod
     def nats(self, pixels, parameters):

@@ -54,7 +54,7 @@ class LogisticMixtureLikelihood(Likelihood):
     def nats(self, pixels, parameters):
         """-ln p of each pixel, all its channels together. float32 `[N, H, W]`."""
         mixture = self._mixture(parameters)
-        x = tf.cast(pixels, tf.float32)[..., None]  # (N, H, W, C, 1)
+        x = tf.cast(pixels, self.dtype)[..., None]  # (N, H, W, C, 1)
         means = self._means(mixture, tf.unstack(x / self.HALF_RANGE - 1.0, axis=-2))
         log_mass = _log_mass(
             x, self._to_grey(means), mixture.log_scales + math.log(self.HALF_RANGE)
@@ -81,7 +81,7 @@ class LogisticMixtureLikelihood(Likelihood):
 
     def _mixture(self, parameters) -> _Mixture:
         k, c = self.components, self.channels
-        parameters = tf.cast(parameters, tf.float32)
+        parameters = tf.cast(parameters, self.dtype)
         weights, means, scales, links = tf.split(
             parameters, [k, c * k, c * k, len(self._links) * k], axis=-1
         )

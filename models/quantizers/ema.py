@@ -37,7 +37,7 @@ class EMAQuantizer(VectorQuantizer):
         self.sums.assign(self.codebook())
         self.steps = self._state("steps", (), "zeros", dtype="int32")
 
-    def _state(self, name, shape, initializer, dtype="float32"):
+    def _state(self, name, shape, initializer, dtype=None):
         return self.add_weight(
             name=name,
             shape=shape,
@@ -45,6 +45,7 @@ class EMAQuantizer(VectorQuantizer):
             dtype=dtype,
             trainable=False,
             aggregation="only_first_replica",
+            autocast=False,
         )
 
     def _place(self, centres, counts) -> None:
@@ -57,12 +58,12 @@ class EMAQuantizer(VectorQuantizer):
     def _learn(self, flat, codes) -> None:
         k, decay = self.num_codes, self.config.decay
         replica = tf.distribute.get_replica_context()
-        ones = tf.ones_like(codes, tf.float32)
+        ones = tf.ones_like(codes, flat.dtype)
         batch_counts = tf.math.unsorted_segment_sum(ones, codes, k)  # (K,)
         batch_sums = tf.math.unsorted_segment_sum(flat, codes, k)  # (K, d)
         # Encodings on each replica: this one's in its own place.
         here = tf.range(replica.num_replicas_in_sync) == replica.replica_id_in_sync_group
-        rows = tf.where(here, tf.cast(tf.shape(flat)[0], tf.float32), 0.0)  # (R,)
+        rows = tf.where(here, tf.cast(tf.shape(flat)[0], flat.dtype), 0.0)  # (R,)
         if replica.num_replicas_in_sync > 1:
             batch_counts, batch_sums, rows = replica.all_reduce(
                 tf.distribute.ReduceOp.SUM, [batch_counts, batch_sums, rows]
@@ -70,7 +71,7 @@ class EMAQuantizer(VectorQuantizer):
         rows = tf.cast(rows, tf.int32)
         # An even split has count 1 whatever the batch, so that rates and thresholds keep
         # their meaning when the batch size changes. An empty batch changes nothing but by decay.
-        scale = tf.math.divide_no_nan(tf.cast(k, tf.float32), tf.reduce_sum(batch_counts))
+        scale = tf.math.divide_no_nan(tf.cast(k, flat.dtype), tf.reduce_sum(batch_counts))
         counts = decay * self.counts + (1.0 - decay) * scale * batch_counts
         sums = decay * self.sums + (1.0 - decay) * scale * batch_sums
 
@@ -83,7 +84,7 @@ class EMAQuantizer(VectorQuantizer):
             dead &= tf.reduce_sum(rows) > 0
             candidates = self._candidates(flat, rows, replica)  # (K, d)
             embedding = tf.where(dead[:, None], candidates, embedding)
-            counts = tf.where(dead, self.RESTARTED_SHARE, counts)
+            counts = tf.where(dead, tf.cast(self.RESTARTED_SHARE, counts.dtype), counts)
             sums = tf.where(dead[:, None], candidates * self.RESTARTED_SHARE, sums)
         self.embedding.assign(embedding)
         self.counts.assign(counts)

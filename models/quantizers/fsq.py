@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import QuantizerConfig
+from models.precision import state_dtype
 from models.quantizers.interface import Quantized, join_groups, join_lookup, split_groups
 
 
@@ -42,16 +43,16 @@ class FiniteScalarQuantizer(keras.layers.Layer):
     MARGIN = 1e-3
 
     def __init__(self, config: QuantizerConfig, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(dtype=state_dtype(), **kwargs)
         self.config = config
         self.groups = config.groups
         self.num_codes = math.prod(config.levels)
         levels = np.array(config.levels)
         self._levels = levels.astype("int32")
         self._place_values = np.cumprod([1, *levels[:-1]]).astype("int32")
-        self._half_width = (levels // 2).astype("float32")
-        self._reach = ((levels - 1) * (1.0 - self.MARGIN) / 2.0).astype("float32")
-        self._offset = np.where(levels % 2, 0.0, 0.5).astype("float32")
+        self._half_width = (levels // 2).astype(self.dtype)
+        self._reach = ((levels - 1) * (1.0 - self.MARGIN) / 2.0).astype(self.dtype)
+        self._offset = np.where(levels % 2, 0.0, 0.5).astype(self.dtype)
         self._shift = np.arctanh(self._offset / self._reach)
         self.centre = self._per_channel("centre", "zeros")
         self.scale = self._per_channel("scale", "ones")
@@ -86,13 +87,13 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         """Vectors of codes. int `[...]`, or `[..., g]` with g > 1 -> float32 `[..., D]`."""
         codes = tf.cast(codes, tf.int32)
         digits = codes[..., None] // self._place_values % self._levels
-        rows = (tf.cast(digits, tf.float32) - self._half_width) / self._half_width
+        rows = (tf.cast(digits, self.dtype) - self._half_width) / self._half_width
         return join_lookup(rows, codes, self.config.embedding_dim, self.groups)
 
     def codebook(self):
         """The vector of each code, float32 `[K, D / g]`."""
         digits = tf.range(self.num_codes)[:, None] // self._place_values % self._levels
-        return (tf.cast(digits, tf.float32) - self._half_width) / self._half_width
+        return (tf.cast(digits, self.dtype) - self._half_width) / self._half_width
 
     def _per_channel(self, name: str, initializer: str):
         return self.add_weight(
@@ -101,4 +102,5 @@ class FiniteScalarQuantizer(keras.layers.Layer):
             initializer=initializer,
             trainable=False,
             aggregation="only_first_replica",
+            autocast=False,
         )

@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
+from models.precision import state_dtype
+
 
 class Quantized(NamedTuple):
     """What a quantizer returns.
@@ -52,7 +54,7 @@ class Quantizer(Protocol):
 
 
 def split_groups(z, dim: int, groups: int):
-    """One row per code to choose. float `[..., D]` -> float32 `[P · g, D / g]`.
+    """One row per code to choose. float `[..., D]` -> `[P · g, D / g]` in `state_dtype()`.
 
     Raises:
         ValueError: if the last dimension of `z` is not `dim`.
@@ -62,7 +64,7 @@ def split_groups(z, dim: int, groups: int):
             f"the last dimension of z must be embedding_dim={dim}. Received: z of shape "
             f"{tuple(z.shape)}"
         )
-    return tf.reshape(tf.cast(z, tf.float32), [-1, dim // groups])
+    return tf.reshape(tf.cast(z, state_dtype()), [-1, dim // groups])
 
 
 def join_groups(rows, codes, z, groups: int):

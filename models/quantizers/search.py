@@ -65,7 +65,7 @@ def nearest_with_score(vectors, codebook):
             better = score < best
             return index + 1, tf.where(better, score, best), tf.where(better, found + start, codes)
 
-        start = (0, tf.fill([each], tf.float32.max), tf.zeros([each], tf.int32))
+        start = (0, tf.fill([each], vectors.dtype.max), tf.zeros([each], tf.int32))
         loop = tf.while_loop(lambda i, *_: i < code_blocks, step, start, parallel_iterations=1)
         return loop[2], loop[1]
 
@@ -79,7 +79,7 @@ def nearest_with_score(vectors, codebook):
     shape = [each if isinstance(each, int) else None]
     arrays = (
         tf.TensorArray(tf.int32, blocks, element_shape=shape),
-        tf.TensorArray(tf.float32, blocks, element_shape=shape),
+        tf.TensorArray(vectors.dtype, blocks, element_shape=shape),
     )
     # One block at a time: that is what bounds the memory.
     _, codes, scores = tf.while_loop(

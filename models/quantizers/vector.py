@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from models.config import QuantizerConfig
+from models.precision import state_dtype
 from models.quantizers.estimators import ESTIMATORS
 from models.quantizers.interface import Quantized, join_groups, join_lookup, split_groups
 from models.quantizers.kmeans import kmeans
@@ -21,7 +22,8 @@ class VectorQuantizer(keras.layers.Layer):
     With a cosine codebook, encodings and embeddings are scaled to length 1 first (Yu et al. 2021,
     arXiv 2110.04627), so that the code of the smallest angle is chosen.
 
-    State and distances are float32 whatever the precision of the network.
+    State and distances are float32 whatever the precision of the network (float64 where Keras's
+    `floatx` is).
 
     Args:
         config: sizes and rates.
@@ -36,7 +38,7 @@ class VectorQuantizer(keras.layers.Layer):
     """
 
     def __init__(self, config: QuantizerConfig, seed: int, trainable: bool, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(dtype=state_dtype(), **kwargs)
         self.config = config
         self.seed = seed
         self.num_codes = config.num_codes
@@ -49,6 +51,7 @@ class VectorQuantizer(keras.layers.Layer):
             trainable=trainable,
             # Every replica computes the same new value from all-reduced statistics.
             aggregation="mean" if trainable else "only_first_replica",
+            autocast=False,
         )
 
     def call(self, z, training: bool = False) -> Quantized:
@@ -85,10 +88,11 @@ class VectorQuantizer(keras.layers.Layer):
         """
         z = tf.convert_to_tensor(z)
         flat = self._scaled(split_groups(z, self.config.embedding_dim, self.groups))
+        flat = tf.cast(flat, tf.float32)
         centres, counts = kmeans(
             flat, self.num_codes, self.config.kmeans_iterations, self.seed, self.config.cosine
         )
-        self._place(centres, counts)
+        self._place(tf.cast(centres, self.dtype), tf.cast(counts, self.dtype))
 
     def _place(self, centres, counts) -> None:
         self.embedding.assign(centres)

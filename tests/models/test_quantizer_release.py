@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.trainer.data import parse_images
+from components.trainer.records import parse_images
 from models.config import NetworkConfig, PriorConfig
 from models.export import export_release, export_vqvae, restore_vqvae
 from models.images import preprocess_images
