@@ -15,12 +15,12 @@ class PipelineError(UserError, RuntimeError):
 
 def is_for_user(error: BaseException) -> bool:
     """Whether an error, or what it was raised from, was written for the user."""
-    return _written_for_user(error) is not None
+    return written_for_user(error) is not None
 
 
 def one_line(error: BaseException) -> str:
     """The message for the user: ours where there is one, also where Beam or TFX wrapped it."""
-    ours = _written_for_user(error)
+    ours = written_for_user(error)
     if ours is not None:
         return " ".join(str(ours).split())
     text = " ".join(str(error).split())
@@ -28,7 +28,8 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {shown}" if shown else type(error).__name__
 
 
-def _written_for_user(error: BaseException | None) -> UserError | None:
+def written_for_user(error: BaseException | None) -> UserError | None:
+    """The error for the user that `error` is, or was raised from."""
     while error is not None and not isinstance(error, UserError):
         error = error.__cause__ or error.__context__
     return error

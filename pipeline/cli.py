@@ -9,12 +9,17 @@ from pathlib import Path
 
 import click
 
-from components.errors import is_for_user, one_line
+from components.errors import is_for_user, one_line, written_for_user
+from components.trainer.preemption import Preempted
 from pipeline.config import ConfigError
 from pipeline.datasets.command import data
 from pipeline.model_commands import decode, encode, sample
 from pipeline.releases_command import releases
 from pipeline.report.command import report
+from pipeline.train_command import train
+
+# Of a run that SIGTERM stopped after a checkpoint: the EX_TEMPFAIL of sysexits.h, try again.
+PREEMPTED = 75
 
 # TensorFlow, TFX and Beam take seconds to import: each command imports what it needs when it
 # runs, so that help and mistakes in the configuration answer at once.
@@ -49,14 +54,14 @@ def run(
     """Runs the whole pipeline on this machine, from TFRecords to a release.
 
     Exit status: 0 released, 3 finished but refused by the gate, 2 bad usage or configuration,
-    1 failed.
+    75 stopped by SIGTERM while training, after a checkpoint, 1 failed.
     """
     from pipeline.run import run_and_show
 
     sys.exit(run_and_show(config, data_path, root, overrides, verbose))
 
 
-for command in (data, report, encode, decode, sample, releases):
+for command in (data, train, report, encode, decode, sample, releases):
     cli.add_command(command)
 
 
@@ -79,7 +84,13 @@ def main() -> None:
             traceback.print_exc()
         hint = "" if is_for_user(error) else " (vqvae --debug … shows where)"
         click.echo(f"error: {one_line(error)}{hint}", err=True)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+        sys.exit(_status(error))
+
+
+def _status(error: Exception) -> int:
+    if isinstance(error, ConfigError):
+        return 2
+    return PREEMPTED if isinstance(written_for_user(error), Preempted) else 1
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from components.evaluator.component import ReconstructionEvaluator
 from components.example_gen.component import ImageExampleGen
 from components.pusher.component import ReleasePusher
 from components.tokenizer.component import Tokenizer
-from components.trainer.config import PriorSettings, VQVAESettings
+from components.trainer.config import PriorSettings, TrainerSettings, VQVAESettings, WarmStart
 from components.transform.component import ImageTransform
 from pipeline.config import Config
 
@@ -169,7 +169,7 @@ def _trainer(
     run_fn: str,
     examples: Channel,
     transform: ImageTransform,
-    settings: VQVAESettings,
+    settings: TrainerSettings,
     base_model: Channel | None = None,
 ) -> BaseComponent:
     return tfx.components.Trainer(
@@ -218,6 +218,11 @@ def _judgement(
     return [baseline, evaluator, pusher]
 
 
+def trainer_settings(stage: str, config: Config, run: Run) -> TrainerSettings:
+    """What the Trainer of a stage, `vqvae` or `prior`, is given."""
+    return {"vqvae": _vqvae_settings, "prior": _prior_settings}[stage](config, run)
+
+
 def _vqvae_settings(config: Config, run: Run) -> VQVAESettings:
     return VQVAESettings(
         stage=config.training.vqvae,
@@ -240,6 +245,15 @@ def _shared_settings(config: Config, run: Run) -> dict[str, object]:
         "network": config.network,
         "seed": config.training.seed,
         "cache_mib": config.training.cache_mib,
+        "warm_start": _warm_start(config, run),
+        "strategy": config.training.strategy,
+        "mixed_precision": config.training.mixed_precision,
         "jit_compile": config.runtime.jit_compile,
         "checkpoints": run.checkpoints,
     }
+
+
+def _warm_start(config: Config, run: Run) -> WarmStart | None:
+    if config.training.warm_start == "none":
+        return None
+    return WarmStart(store=run.serving, version=run.baseline_version)

@@ -56,6 +56,9 @@ class RunDisplay(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         progress: Progress | None = getattr(record, "progress", None)
+        if record.levelno >= logging.WARNING:
+            self._console.print(f"[yellow]  {record.getMessage()}[/]", highlight=False)
+            return
         if self._status is not None:
             self._status.update(record.getMessage())
             return

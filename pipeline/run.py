@@ -48,12 +48,13 @@ def run_and_show(
         )
     if data is not None and not data.is_dir() and "{SPAN}" not in str(data):
         raise ConfigError(f"--data {data}: no such directory")
-    with _screen(root.log, verbose) as console:
+    with screen(root.log, verbose) as console:
         return _run(config, data or _embedded(root), root, console)
 
 
 @contextlib.contextmanager
-def _screen(log: Path, verbose: bool) -> Iterator[Console]:
+def screen(log: Path, verbose: bool) -> Iterator[Console]:
+    """A console of ours, with what the libraries say kept in `log` unless `verbose`."""
     if verbose:
         yield _console()
         return

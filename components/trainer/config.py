@@ -8,6 +8,9 @@ from pydantic import Field
 
 from models.config import NetworkConfig, Positive, PriorConfig, Section
 
+StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker"]
+Precision = Literal["float32", "bfloat16", "float16"]
+
 
 class StageConfig(Section):
     """One training: the VQ-VAE's or the prior's."""
@@ -28,6 +31,32 @@ class StageConfig(Section):
     evaluate_every: Positive = 1_000
     # Optimisation steps between two checkpoints. Default 1,000.
     checkpoint_every: Positive = 1_000
+    # Checkpoints kept besides the best one. Default 2.
+    keep_checkpoints: Positive = 2
+    # Evaluations in a row without a better held-out value (VQ-VAE: NMSE, prior: bits per code)
+    # after which training ends and the best weights are exported; 0 trains to the last step and
+    # exports the last weights. Default 0.
+    patience: Annotated[int, Field(ge=0)] = 0
+    # Decay, per step, of a moving average of the weights, which is what is evaluated and
+    # exported; 0 uses the weights themselves. Default 0.
+    weight_ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    # First and last step of a profile for TensorBoard, in the logs of the training. Default none.
+    profile_steps: tuple[Positive, Positive] | None = None
+    # Steps in a row whose loss or gradient is no number, and which are skipped, after which
+    # training stops. Default 20.
+    max_skipped_steps: Positive = 20
+
+
+class VQVAEStageConfig(StageConfig):
+    """The training of the VQ-VAE."""
+
+    # Mirror half of the images left to right. Not for digits or letters.
+    flip: bool = False
+    # Move images by up to this many pixels up, down, left and right; the edge is repeated.
+    shift: Annotated[int, Field(ge=0)] = 0
+    # Share of the codes that must be in use, between two evaluations, once the learning rate
+    # has warmed up; with fewer the codebook has collapsed and training stops. Default 0.02.
+    min_code_usage: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.02
 
 
 class TrainingConfig(Section):
@@ -37,24 +66,51 @@ class TrainingConfig(Section):
     seed: int = 0
     # Decoded data up to this size is kept in memory, more is streamed. MiB, default 1,024.
     cache_mib: Annotated[int, Field(ge=0)] = 1024
-    vqvae: StageConfig = StageConfig()
+    # `one_device`; `mirrored`: all GPUs of this machine; `multi_worker`: all machines that
+    # TF_CONFIG names. `auto`: as many of them as there are. Default auto.
+    strategy: StrategyName = "auto"
+    # Arithmetic of the layers; weights and codebook are float32 in any case. float16 scales the
+    # loss. Default float32.
+    mixed_precision: Precision = "float32"
+    # `last_release` begins with the weights of the last release where their shapes fit, and says
+    # so where they do not. Default none: random weights.
+    warm_start: Literal["none", "last_release"] = "none"
+    vqvae: VQVAEStageConfig = VQVAEStageConfig()
     prior: StageConfig = StageConfig()
 
 
-class VQVAESettings(Section):
-    """What the Trainer of the VQ-VAE is given; nothing else decides its result."""
+class WarmStart(Section):
+    """The release that a training begins with."""
+
+    # Folder of the release store.
+    store: str
+    # Which release; 0: there is none; -1: the latest when training begins.
+    version: int
+
+
+class TrainerSettings(Section):
+    """What both Trainers are given; nothing else decides their results."""
 
     network: NetworkConfig
     stage: StageConfig
     seed: int
     cache_mib: int
+    warm_start: WarmStart | None
+    strategy: StrategyName
+    mixed_precision: Precision
     jit_compile: bool | Literal["auto"]
     code_version: str
     # Directory in which checkpoints of all trainings are kept.
     checkpoints: str
 
 
-class PriorSettings(VQVAESettings):
+class VQVAESettings(TrainerSettings):
+    """What the Trainer of the VQ-VAE is given."""
+
+    stage: VQVAEStageConfig
+
+
+class PriorSettings(TrainerSettings):
     """What the Trainer of the prior is given."""
 
     prior: PriorConfig

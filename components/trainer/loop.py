@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from typing import Protocol
+from collections.abc import Callable, Iterator
 
-import keras
 import tensorflow as tf
 
 from components.errors import PipelineError
-from components.trainer.config import StageConfig
-from components.trainer.data import Batch, Source
+from components.trainer.augment import Augment
+from components.trainer.checkpoints import Checkpoints
+from components.trainer.config import Precision, StageConfig
+from components.trainer.objective import Objective
+from components.trainer.optimizer import averaged, build_optimizer, warmup_steps
+from components.trainer.preemption import Preempted, Preemption
 from components.trainer.progress import LOGGER, Meter
+from components.trainer.source import Share, Source
+from components.trainer.steps import Steps
+from components.trainer.strategy import is_chief, num_workers
 
 # Steps in one call of the compiled loop: enough that the call itself costs nothing.
 _STEPS_PER_CALL = 50
-
-
-class Objective(Protocol):
-    """What is trained: a network, the loss of a batch, and a held-out evaluation."""
-
-    stage: str
-    model: keras.Model
-
-    def loss(self, batch: Batch, step: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`loss` (scalar, the mean over the batch) and what else is worth following."""
-
-    def describe(self, means: dict[str, tf.Tensor]) -> dict[str, float]:
-        """Scalars to log from the means that `loss` returned over some steps."""
-
-    def evaluate(self, held_out: Source) -> dict[str, float]:
-        """Scalars over the whole held-out split."""
-
-    def show(self, writer_step: int) -> None:
-        """Writes images or histograms to the current TensorBoard writer."""
+# What a collective operation fails with when another machine is gone.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.FailedPreconditionError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,116 +51,215 @@ def fit(
     strategy: tf.distribute.Strategy,
     places: Places,
     jit_compile: bool = False,
+    precision: Precision = "float32",
+    augment: Augment | None = None,
 ) -> dict[str, float]:
     """Trains to the last step, going on from a checkpoint where there is one.
 
-    The network of `objective` must have been made in the scope of `strategy`.
+    The network of `objective` must have been made in the scope of `strategy`. With several
+    workers `places.checkpoints` must be the same directory for all of them.
 
     Returns:
-        the last held-out evaluation.
+        the held-out evaluation of the weights that the network has at the end: the last, or
+        the best where `stage.patience` ended the training or might have.
 
     Raises:
-        PipelineError: if the loss stops being a number.
+        PipelineError: the loss or the gradient stayed not finite, the objective's `check`
+            failed, a checkpoint cannot be written, or another worker is gone.
+        Preempted: SIGTERM came; a checkpoint was written.
     """
-    with strategy.scope():
-        optimizer = keras.optimizers.Adam(_learning_rate(stage))
-        optimizer.build(objective.model.trainable_variables)
-    step = tf.Variable(0, dtype=tf.int64, trainable=False)
-    # Variables by name of list and place: followed through its attributes, a Keras model loses
-    # the layers that it keeps in Python lists, the state of their dropout with them.
-    checkpoint = tf.train.Checkpoint(
-        model=[variable.value for variable in objective.model.variables],
-        optimizer=[variable.value for variable in optimizer.variables],
-        step=step,
-    )
-    manager = tf.train.CheckpointManager(checkpoint, places.checkpoints, max_to_keep=2)
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).assert_consumed()
-        LOGGER.info("%s: going on from step %d", objective.stage, int(step))
-
-    data = train.batches(stage.batch_size, seed, start=int(step))
-    batches = iter(strategy.experimental_distribute_dataset(data))
-    run_steps = _compiled(objective, optimizer, strategy, stage, jit_compile)
-    meter = Meter(objective.stage, int(step), stage.steps, stage.batch_size)
-    held: dict[str, float] = {}
-    with tf.summary.create_file_writer(places.logs).as_default():
-        while int(step) < stage.steps:
-            count = _until_next_event(int(step), stage)
-            means = objective.describe(run_steps(batches, step, count))
-            now = int(step)
-            if not math.isfinite(means["loss"]):
-                raise PipelineError(
-                    f"{objective.stage}: the loss is {means['loss']} at step {now}; lower "
-                    f"training.{objective.stage}.learning_rate"
-                )
-            shown = {name: f"{value:.4g}" for name, value in means.items() if name != "loss"}
-            rate = meter.report(now, shown or {"loss": f"{means['loss']:.4g}"})
-            _log("train", now, means | {"images_per_second": rate})
-            _log("train", now, {"learning_rate": float(optimizer.learning_rate)})
-            if now % stage.evaluate_every == 0 or now == stage.steps:
-                held = objective.evaluate(held_out)
-                _log("held_out", now, held)
-                objective.show(now)
-            if now % stage.checkpoint_every == 0 or now == stage.steps:
-                manager.save(checkpoint_number=now)
-            meter.restart()
-    return held or objective.evaluate(held_out)
+    _check_batch(objective.stage, stage.batch_size, strategy)
+    with _lost_workers_named(objective.stage, strategy):
+        data = _distributed(train, strategy, stage.batch_size, seed, augment)
+        training = _Training(objective, held_out, stage, strategy, places, jit_compile, precision)
+        return training.run(data)
 
 
-def _compiled(objective, optimizer, strategy, stage: StageConfig, jit_compile: bool):
-    model, replicas = objective.model, strategy.num_replicas_in_sync
+class _Training:
+    """One call of `fit`."""
 
-    def replica_step(batch, step):
-        with tf.GradientTape() as tape:
-            losses = objective.loss(batch, step)
-        gradients = tape.gradient(losses["loss"], model.trainable_variables)
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        if replicas > 1:
-            # Averaged here, so that the norm that is clipped is the global batch's; the
-            # optimizer sums over the replicas once more, hence the division.
-            context = tf.distribute.get_replica_context()
-            gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
-        gradients, _ = tf.clip_by_global_norm(gradients, stage.gradient_clip)
-        optimizer.apply([gradient / replicas for gradient in gradients])
-        return losses
+    def __init__(self, objective, held_out, stage, strategy, places, jit_compile, precision):
+        self._objective, self._stage, self._strategy = objective, stage, strategy
+        self._held_out, self._places = held_out, places
+        self._variables = objective.model.trainable_variables
+        with strategy.scope():
+            self._optimizer = build_optimizer(stage, self._variables)
+        self._steps = Steps(
+            objective, self._optimizer, strategy, stage, jit_compile, precision == "float16"
+        )
+        self._best = tf.Variable(math.inf, dtype=tf.float64, trainable=False)
+        self._worse_in_a_row = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._checkpoints = Checkpoints(
+            places.checkpoints,
+            objective.model,
+            self._optimizer,
+            [*self._steps.variables, self._best, self._worse_in_a_row],
+            stage.keep_checkpoints,
+        )
+        if self._checkpoints.restore_last():
+            LOGGER.info("%s: going on from step %d", objective.stage, self._step)
+        self._meter = Meter(objective.stage, self._step, stage.steps, stage.batch_size)
 
-    if jit_compile and replicas == 1:
-        replica_step = tf.function(replica_step, jit_compile=True)
+    @property
+    def _step(self) -> int:
+        return int(self._steps.step)
 
-    @tf.function
-    def run_steps(batches, step, count):
-        totals = _one_step(batches, step)
-        for _ in tf.range(count - 1):
-            losses = _one_step(batches, step)
-            totals = tf.nest.map_structure(tf.add, totals, losses)
-        return tf.nest.map_structure(lambda total: total / tf.cast(count, total.dtype), totals)
+    def run(self, data: Callable[[int], Iterator]) -> dict[str, float]:
+        held: dict[str, float] = {}
+        batches = data(self._step)
+        with self._writer().as_default(), Preemption() as preemption:
+            while self._step < self._stage.steps and not self._exhausted():
+                with self._profiled():
+                    means = self._some_steps(batches)
+                if self._due(self._stage.evaluate_every):
+                    self._objective_check(means)
+                    held = self._evaluate()
+                if self._due(self._stage.checkpoint_every):
+                    self._checkpoints.save(self._step)
+                self._stop_if(preemption)
+                self._meter.restart()
+            return self._finish(held)
 
-    def _one_step(batches, step):
-        per_replica = strategy.run(replica_step, args=(next(batches), step))
-        step.assign_add(1)
-        return tf.nest.map_structure(
-            lambda value: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None),
-            per_replica,
+    def _some_steps(self, batches) -> dict[str, float]:
+        count = _until_next_event(self._step, self._stage)
+        means = self._objective.describe(self._steps.run(batches, count))
+        now, stage = self._step, self._objective.stage
+        if (skipped := int(self._steps.skipped)) >= self._stage.max_skipped_steps:
+            raise PipelineError(
+                f"{stage}: {self._steps.culprit} has not been finite since step "
+                f"{now - skipped + 1:,}, and {skipped} steps were skipped; lower "
+                f"training.{stage}.learning_rate"
+            )
+        shown = {name: f"{value:.4g}" for name, value in means.items() if name != "loss"}
+        rate = self._meter.report(now, shown or {"loss": f"{means['loss']:.4g}"})
+        others = {
+            "images_per_second": rate,
+            "learning_rate": float(self._optimizer.learning_rate),
+            "skipped_steps": float(self._steps.skipped_in_all),
+        }
+        _log("train", now, means | others)
+        return means
+
+    def _objective_check(self, means: dict[str, float]) -> None:
+        if self._step >= warmup_steps(self._stage):
+            self._objective.check(means)
+
+    def _evaluate(self) -> dict[str, float]:
+        with averaged(self._optimizer, self._variables):
+            held = self._objective.evaluate(self._held_out)
+            self._objective.show(self._step)
+        _log("held_out", self._step, held)
+        value = held[self._objective.monitor]
+        if value < float(self._best):
+            self._best.assign(value)
+            self._worse_in_a_row.assign(0)
+            self._checkpoints.save_best(self._step)
+        else:
+            self._worse_in_a_row.assign_add(1)
+        return held
+
+    @contextlib.contextmanager
+    def _profiled(self) -> Iterator[None]:
+        """Profiles the steps that are asked for; intervals begin and end with them."""
+        first, last = self._stage.profile_steps or (0, 0)
+        if self._step == first - 1 and is_chief(self._strategy):
+            tf.profiler.experimental.start(self._places.logs)
+        yield
+        if self._step == last and is_chief(self._strategy):
+            tf.profiler.experimental.stop()
+
+    def _exhausted(self) -> bool:
+        patience = self._stage.patience
+        return 0 < patience <= int(self._worse_in_a_row)
+
+    def _stop_if(self, preemption: Preemption) -> None:
+        if self._step == self._stage.steps or not self._agreed(preemption.requested):
+            return
+        if not self._due(self._stage.checkpoint_every):
+            self._checkpoints.save(self._step)
+        raise Preempted(
+            f"{self._objective.stage}: stopped by SIGTERM at step {self._step:,} of "
+            f"{self._stage.steps:,}, after a checkpoint; the same command goes on from there"
         )
 
-    return lambda batches, step, count: run_steps(batches, step, tf.constant(count))
+    def _agreed(self, requested: bool) -> bool:
+        """Whether any worker wants to stop: they must do so at the same step."""
+        if num_workers(self._strategy) == 1:
+            return requested
+        flag = tf.constant(float(requested))
+        per_replica = self._strategy.run(lambda: tf.identity(flag))
+        total = self._strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
+        return float(total) > 0.0
+
+    def _finish(self, held: dict[str, float]) -> dict[str, float]:
+        if self._stage.patience and self._checkpoints.restore_best():
+            LOGGER.info("%s: the best weights are those of step %d", *self._named_step())
+            held = {}
+        with averaged(self._optimizer, self._variables, keep=True):
+            return held or self._objective.evaluate(self._held_out)
+
+    def _named_step(self) -> tuple[str, int]:
+        return self._objective.stage, self._step
+
+    def _due(self, every: int) -> bool:
+        return self._step % every == 0 or self._step == self._stage.steps
+
+    def _writer(self) -> tf.summary.SummaryWriter:
+        if is_chief(self._strategy):
+            return tf.summary.create_file_writer(self._places.logs)
+        return tf.summary.create_noop_writer()
 
 
-def _learning_rate(stage: StageConfig) -> keras.optimizers.schedules.LearningRateSchedule:
-    warmup = max(1, round(stage.warmup * stage.steps))
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        warmup_target=stage.learning_rate,
-        warmup_steps=warmup,
-        decay_steps=max(1, stage.steps - warmup),
-        alpha=stage.final_learning_rate,
-    )
+def _distributed(
+    train: Source,
+    strategy: tf.distribute.Strategy,
+    batch_size: int,
+    seed: int,
+    augment: Augment | None,
+) -> Callable[[int], Iterator]:
+    """Step to begin with -> batches from there on, each replica's part on its device."""
+
+    def begin(start: int) -> Iterator:
+        def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            count = context.num_replicas_in_sync // context.num_input_pipelines
+            first = context.input_pipeline_id * count
+            share = Share(first, count, context.num_replicas_in_sync)
+            return train.batches(batch_size, seed, start, share, augment)
+
+        return iter(strategy.distribute_datasets_from_function(dataset))
+
+    return begin
+
+
+def _check_batch(stage: str, batch_size: int, strategy: tf.distribute.Strategy) -> None:
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise PipelineError(
+            f"training.{stage}.batch_size is {batch_size}, which {replicas} replicas cannot share "
+            f"evenly; make it a multiple of {replicas}"
+        )
+
+
+@contextlib.contextmanager
+def _lost_workers_named(stage: str, strategy: tf.distribute.Strategy) -> Iterator[None]:
+    try:
+        yield
+    except _LOST as error:
+        if num_workers(strategy) == 1:
+            raise
+        raise PipelineError(
+            f"{stage}: another worker of this training is gone or does not answer "
+            f"({type(error).__name__}); start all of them again: training goes on from the last "
+            "checkpoint"
+        ) from error
 
 
 def _until_next_event(step: int, stage: StageConfig) -> int:
     """Steps to the next evaluation, checkpoint or progress report, whichever comes first."""
     intervals = (_STEPS_PER_CALL, stage.evaluate_every, stage.checkpoint_every)
-    return min(stage.steps - step, *(every - step % every for every in intervals))
+    first, last = stage.profile_steps or (0, 0)
+    marks = (mark for mark in (first - 1, last, stage.steps) if mark > step)
+    return min(*marks, *(every - step % every for every in intervals))
 
 
 def _log(split: str, step: int, values: dict[str, float]) -> None:

@@ -10,18 +10,15 @@ import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components import features
-from components.trainer import run
+from components.trainer import run, warm_start
 from components.trainer.config import PriorSettings
-from components.trainer.data import (
-    Batch,
-    Source,
-    parse_codes,
-    parse_images,
-    read_num_classes,
-)
 from components.trainer.pictures import image_grid
+from components.trainer.records import Batch, parse_codes, parse_images, read_num_classes
+from components.trainer.source import Source
+from components.trainer.strategy import build_strategy, is_chief
 from models.export import export_release, restore_vqvae
 from models.images import unpack_pixels
+from models.precision import precision
 from models.prior import GatedPixelCNN
 from models.vqvae import VQVAE
 
@@ -33,6 +30,7 @@ _SHOWN_PER_ROW = 8
 def run_fn(fn_args: FnArgs) -> None:
     """Fits the prior on the Tokenizer's codes and writes the combined model."""
     settings = run.read_settings(fn_args, PriorSettings)
+    strategy = build_strategy(settings.strategy)
     run.make_reproducible(settings.seed)
     network = settings.network
     num_codes = network.model.quantizer.num_codes
@@ -40,27 +38,37 @@ def run_fn(fn_args: FnArgs) -> None:
     vqvae = VQVAE(network, data_variance=1.0)
     restore_vqvae(vqvae, fn_args.base_model)
 
-    strategy = run.build_strategy()
-    with strategy.scope():
-        prior = GatedPixelCNN(
-            settings.prior,
-            num_codes,
-            read_num_classes(fn_args.train_files),
-            network.code_shape,
-            settings.seed,
-        )
+    def new_prior() -> GatedPixelCNN:
+        classes = read_num_classes(fn_args.train_files)
+        shape = network.code_shape
+        return GatedPixelCNN(settings.prior, num_codes, classes, shape, settings.seed)
+
+    with strategy.scope(), precision(settings.mixed_precision):
+        prior = new_prior()
+        # In a release the VQ-VAE's weights come first.
+        begun_with = warm_start.begin(prior, settings.warm_start, "prior", len(vqvae.variables))
     objective = PriorObjective(prior, vqvae, settings.seed)
     run.train(objective, data, strategy, settings, fn_args, inputs=[fn_args.base_model])
+    if not is_chief(strategy):
+        return
 
+    released = new_prior()
+    run.copy_weights(prior, released)
     transform = Preprocessing(fn_args.transform_graph_path, network.image.hwc)
     export_release(
         vqvae,
-        prior,
+        released,
         preprocess=transform,
         preprocess_resources=transform.layer,
         parse=parse_images(network.image),
         combined=fn_args.serving_model_dir,
         release=os.path.join(os.path.dirname(fn_args.serving_model_dir), RELEASE_DIRECTORY),
+        facts={
+            "began_with": {
+                "vqvae": warm_start.read_record(fn_args.base_model),
+                "prior": begun_with,
+            }
+        },
     )
 
 
@@ -92,6 +100,7 @@ class PriorObjective:
     """Negative log-likelihood of the codes, in nats per code."""
 
     stage = "prior"
+    monitor = "bits_per_code"
 
     def __init__(self, prior: GatedPixelCNN, vqvae: VQVAE, seed: int):
         self.model = prior
@@ -110,12 +119,19 @@ class PriorObjective:
         """Labels with a share of them replaced by -1, so that both kinds of sampling work."""
         fraction = self.model.config.unconditional_fraction
         seed = tf.stack([tf.constant(self._seed, tf.int64), step])
-        hidden = tf.random.stateless_uniform(tf.shape(labels), seed) < fraction
+        # Drawn for the whole batch, of which this replica has its part.
+        replica = tf.distribute.get_replica_context()
+        count, here = tf.shape(labels)[0], replica.replica_id_in_sync_group
+        drawn = tf.random.stateless_uniform([count * replica.num_replicas_in_sync], seed)
+        hidden = drawn[here * count : (here + 1) * count] < fraction
         return tf.where(hidden, features.NO_LABEL, labels)
 
     def describe(self, means: dict[str, tf.Tensor]) -> dict[str, float]:
         nats = float(means["loss"])
         return {"loss": nats, "bits_per_code": nats / math.log(2.0)}
+
+    def check(self, described: dict[str, float]) -> None:
+        pass
 
     def evaluate(self, held_out: Source) -> dict[str, float]:
         conditional, unconditional, images = 0.0, 0.0, 0

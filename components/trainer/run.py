@@ -1,4 +1,4 @@
-"""What both run functions do around their training: settings, data, strategy, checkpoints."""
+"""What both run functions do around their training: settings, data, checkpoints."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ import keras
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components.trainer.config import VQVAESettings
-from components.trainer.data import Parse, Source
-from components.trainer.loop import Objective, Places, fit
+from components.trainer.augment import Augment
+from components.trainer.config import TrainerSettings
+from components.trainer.loop import Places, fit
+from components.trainer.objective import Objective
+from components.trainer.records import Parse
+from components.trainer.source import Source
 
-Settings = TypeVar("Settings", bound=VQVAESettings)
+Settings = TypeVar("Settings", bound=TrainerSettings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,20 +35,13 @@ def read_settings(fn_args: FnArgs, kind: type[Settings]) -> Settings:
     return kind.model_validate_json(fn_args.custom_config["settings"])
 
 
-def read_data(fn_args: FnArgs, parse: Parse, settings: VQVAESettings) -> Data:
+def read_data(fn_args: FnArgs, parse: Parse, settings: TrainerSettings) -> Data:
     """Both splits, in memory where they fit."""
     cache_bytes = settings.cache_mib * 2**20
     return Data(
         Source(fn_args.train_files, parse, cache_bytes),
         Source(fn_args.eval_files, parse, cache_bytes),
     )
-
-
-def build_strategy() -> tf.distribute.Strategy:
-    """All GPUs of this machine, or its one device."""
-    if len(tf.config.list_logical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
 
 
 def make_reproducible(seed: int) -> None:
@@ -58,9 +54,10 @@ def train(
     objective: Objective,
     data: Data,
     strategy: tf.distribute.Strategy,
-    settings: VQVAESettings,
+    settings: TrainerSettings,
     fn_args: FnArgs,
     inputs: Sequence[str] = (),
+    augment: Augment | None = None,
 ) -> None:
     """Fits `objective`; `inputs` are paths that decide the result besides the training data."""
     has_gpu = bool(tf.config.list_logical_devices("GPU"))
@@ -77,10 +74,18 @@ def train(
         ),
         # Compilation costs a CPU more than it gives back on networks of this size.
         jit_compile=has_gpu if settings.jit_compile == "auto" else settings.jit_compile,
+        precision=settings.mixed_precision,
+        augment=augment,
     )
 
 
-def _checkpoints(stage: str, settings: VQVAESettings, inputs: Sequence[str]) -> str:
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Gives `target`, on one device and in float32, the weights of what was trained."""
+    for theirs, own in zip(source.variables, target.variables, strict=True):
+        own.assign(theirs.value)
+
+
+def _checkpoints(stage: str, settings: TrainerSettings, inputs: Sequence[str]) -> str:
     """A directory named by all that decides the result: settings, code version and inputs.
 
     A rerun of an interrupted training finds it again, although TFX gives it another output

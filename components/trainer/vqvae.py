@@ -9,12 +9,17 @@ import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components import features
-from components.trainer import run
+from components.errors import PipelineError
+from components.trainer import run, warm_start
+from components.trainer.augment import build_augment
 from components.trainer.config import VQVAESettings
-from components.trainer.data import Batch, Source, parse_images, read_pixel_variance
 from components.trainer.pictures import image_grid
+from components.trainer.records import Batch, parse_images, read_pixel_variance
+from components.trainer.source import Source
+from components.trainer.strategy import build_strategy, is_chief
 from models import metrics
 from models.export import export_vqvae
+from models.precision import precision
 from models.vqvae import VQVAE
 
 # Encodings per code that the codebook is first placed on, and the most of them altogether: a
@@ -29,16 +34,24 @@ _SHOWN = 16
 def run_fn(fn_args: FnArgs) -> None:
     """Fits the VQ-VAE on transformed Examples and writes its SavedModel."""
     settings = run.read_settings(fn_args, VQVAESettings)
+    strategy = build_strategy(settings.strategy)
     run.make_reproducible(settings.seed)
     data_variance = read_pixel_variance(fn_args.train_files)
     data = run.read_data(fn_args, parse_images(settings.network.image), settings)
-    strategy = run.build_strategy()
-    with strategy.scope():
+    with strategy.scope(), precision(settings.mixed_precision):
         vqvae = VQVAE(settings.network, data_variance, settings.seed)
-    place_codebook(vqvae, data.train, settings.seed)
+        begun_with = warm_start.begin(vqvae, settings.warm_start, "vqvae")
+    if not begun_with.startswith("release"):
+        place_codebook(vqvae, data.train, settings.seed)
     shown = next(iter(data.held_out.once(_SHOWN)))[features.IMAGE]
-    run.train(VQVAEObjective(vqvae, shown), data, strategy, settings, fn_args)
-    export_vqvae(vqvae, fn_args.serving_model_dir)
+    objective = VQVAEObjective(vqvae, shown, settings.stage.min_code_usage)
+    augment = build_augment(settings.stage.flip, settings.stage.shift)
+    run.train(objective, data, strategy, settings, fn_args, augment=augment)
+    if is_chief(strategy):
+        released = VQVAE(settings.network, data_variance, settings.seed)
+        run.copy_weights(vqvae, released)
+        export_vqvae(released, fn_args.serving_model_dir)
+        warm_start.write_record(fn_args.serving_model_dir, begun_with)
 
 
 def place_codebook(vqvae: VQVAE, train: Source, seed: int) -> None:
@@ -59,16 +72,18 @@ class VQVAEObjective:
     """Reconstruction in the likelihood's unit, plus the quantizer's terms (eq. 3)."""
 
     stage = "vqvae"
+    monitor = "nmse"
 
-    def __init__(self, vqvae: VQVAE, shown: tf.Tensor):
+    def __init__(self, vqvae: VQVAE, shown: tf.Tensor, min_code_usage: float = 0.0):
         self.model = vqvae
+        self._min_code_usage = min_code_usage
         self._shown = shown  # uint8 [N, H, W, C], the same originals at every evaluation
         self._measure = tf.function(vqvae.measure, reduce_retracing=True)
 
     def loss(self, batch: Batch, step: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = self.model(batch[features.IMAGE], training=True)
         codes = tf.reshape(outputs.pop("codes"), [-1])
-        ones = tf.ones_like(codes, tf.float32)
+        ones = tf.ones_like(codes, outputs["loss"].dtype)
         # Not tf.math.bincount, which XLA cannot compile.
         counts = tf.math.unsorted_segment_sum(ones, codes, self.model.quantizer.num_codes)
         return {**outputs, "code_counts": counts}
@@ -86,6 +101,16 @@ class VQVAEObjective:
             },
             "codes_used": float(used),
         }
+
+    def check(self, described: dict[str, float]) -> None:
+        used, num_codes = described["codes_used"], self.model.quantizer.num_codes
+        if used < self._min_code_usage * num_codes:
+            raise PipelineError(
+                f"vqvae: the codebook has collapsed, {used:.0f} of {num_codes:,} codes are in use "
+                f"(training.vqvae.min_code_usage is {self._min_code_usage}); use "
+                "model.quantizer.kind ema with kmeans_iterations and restart_threshold above 0, "
+                "or a lower training.vqvae.learning_rate"
+            )
 
     def evaluate(self, held_out: Source) -> dict[str, float]:
         config = self.model.config

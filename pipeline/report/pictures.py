@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from components import features
 from components.errors import PipelineError
-from components.trainer.data import parse_images
+from components.trainer.records import parse_images
 from models.config import ImageShape
 from pipeline.report.data import records
 

@@ -11,11 +11,12 @@ import tensorflow as tf
 
 from components.errors import PipelineError
 from components.trainer import vqvae
-from components.trainer.config import StageConfig, VQVAESettings
-from components.trainer.data import Source, parse_codes, parse_images, read_pixel_variance
+from components.trainer.config import StageConfig, VQVAESettings, VQVAEStageConfig
 from components.trainer.loop import Places, fit
 from components.trainer.prior import PriorObjective
 from components.trainer.progress import LOGGER
+from components.trainer.records import parse_codes, read_pixel_variance
+from components.trainer.source import Source
 from models.config import (
     EncoderConfig,
     ImageShape,
@@ -74,9 +75,12 @@ def fn_args(files, folder, checkpoints, steps=30, **stage):
     stage = {"batch_size": 64, "evaluate_every": 10, "checkpoint_every": 10, **stage}
     settings = VQVAESettings(
         network=NETWORK,
-        stage=StageConfig(steps=steps, **stage),
+        stage=VQVAEStageConfig(steps=steps, **stage),
         seed=0,
         cache_mib=64,
+        warm_start=None,
+        strategy="one_device",
+        mixed_precision="float32",
         jit_compile=False,
         code_version="test",
         checkpoints=str(checkpoints),
@@ -170,38 +174,10 @@ class PriorAlone(PriorObjective):
 
 def test_a_loss_that_is_no_number_stops_with_advice(files, tmp_path):
     args = fn_args(files, tmp_path, tmp_path / "checkpoints", learning_rate=1e30, warmup=0.0)
-    with pytest.raises(PipelineError, match=r"loss is (nan|inf) at step .*learning_rate"):
+    with pytest.raises(
+        PipelineError, match=r"loss has not been finite since step \d, .*learning_rate"
+    ):
         vqvae.run_fn(args)
-
-
-@pytest.fixture
-def numbered(tmp_path) -> str:
-    """A hundred images, the first pixel of each is its number."""
-    images = np.zeros((100, 8, 8, 1), "uint8")
-    images[:, 0, 0, 0] = np.arange(100)
-    return write(tmp_path / "numbered.gz", images)
-
-
-def numbers(dataset, batches) -> np.ndarray:
-    return np.concatenate([batch["image"][:, 0, 0, 0].numpy() for batch in dataset.take(batches)])
-
-
-@pytest.mark.parametrize("cache_bytes", [2**20, 0], ids=["in memory", "streamed"])
-def test_every_record_once_per_epoch_in_another_order(numbered, cache_bytes):
-    source = Source([numbered], parse_images(SHAPE), cache_bytes)
-    assert source.in_memory == bool(cache_bytes)
-    seen = numbers(source.batches(30, seed=5), 10).reshape(3, 100)
-    for epoch in seen:
-        np.testing.assert_array_equal(np.sort(epoch), np.arange(100))
-    assert np.any(seen[0] != seen[1])
-    np.testing.assert_array_equal(numbers(source.once(32), 10), np.arange(100))
-
-
-@pytest.mark.parametrize("cache_bytes", [2**20, 0], ids=["in memory", "streamed"])
-def test_batches_from_a_later_step_are_those_of_the_whole_run(numbered, cache_bytes):
-    source = Source([numbered], parse_images(SHAPE), cache_bytes)
-    whole = numbers(source.batches(30, seed=5), 8)
-    np.testing.assert_array_equal(numbers(source.batches(30, seed=5, start=5), 3), whole[150:])
 
 
 def test_images_without_variance_are_refused(tmp_path):

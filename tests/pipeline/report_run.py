@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from components import features
-from components.trainer.data import parse_images
+from components.trainer.records import parse_images
 from models.config import NetworkConfig, PriorConfig
 from models.export import export_release
 from models.images import preprocess_images

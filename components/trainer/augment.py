@@ -1,0 +1,60 @@
+"""Random changes to training images that leave what they show."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from components import features
+from components.trainer.records import Batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """Mirrors half of the images, and moves all a little.
+
+    What happens to an image is a function of the seed, the step and its place in the whole
+    batch, so that it is the same however the batch is shared among replicas.
+
+    Attributes:
+        flip: mirror left to right.
+        shift: largest move along each axis, pixels; the edge is repeated.
+    """
+
+    flip: bool
+    shift: int
+
+    def __call__(self, batch: Batch, seed: int, step: tf.Tensor, first: tf.Tensor) -> Batch:
+        """Changes `image`, uint8 `[n, H, W, C]`.
+
+        Args:
+            batch: one part of the batch of a step.
+            seed: of the training.
+            step: int64 [].
+            first: int64 [], place in the whole batch of the part's first image.
+        """
+        images = batch[features.IMAGE]
+        count = tf.shape(images)[0]
+        key = tf.stack([tf.cast(seed, tf.int64), tf.cast(step, tf.int64)])
+        rows = tf.cast(first, tf.int32) + count  # drawn from the first image of the batch on
+        drawn = tf.random.stateless_uniform([rows, 3], key)[-count:]  # (n, 3)
+        if self.shift:
+            images = self._shifted(images, drawn[:, :2])
+        if self.flip:
+            mirrored = images[:, :, ::-1]
+            images = tf.where(drawn[:, 2, None, None, None] < 0.5, mirrored, images)
+        return {**batch, features.IMAGE: images}
+
+    def _shifted(self, images, drawn):
+        moves = tf.cast(drawn * (2 * self.shift + 1), tf.int32) - self.shift  # (n, 2)
+        height, width = images.shape[1:3]
+        rows = tf.clip_by_value(tf.range(height) + moves[:, :1], 0, height - 1)  # (n, H)
+        columns = tf.clip_by_value(tf.range(width) + moves[:, 1:], 0, width - 1)  # (n, W)
+        images = tf.gather(images, rows, axis=1, batch_dims=1)
+        return tf.gather(images, columns, axis=2, batch_dims=1)
+
+
+def build_augment(flip: bool, shift: int) -> Augment | None:
+    """None where nothing is to be changed."""
+    return Augment(flip, shift) if flip or shift else None

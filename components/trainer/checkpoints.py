@@ -1,0 +1,94 @@
+"""Checkpoints of a training: the last few, and the best."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from components.errors import PipelineError
+
+
+class Checkpoints:
+    """What a training is continued from, in a directory that outlives the run.
+
+    A checkpoint appears whole or not at all: TensorFlow writes it under another name first.
+
+    Args:
+        directory: for the checkpoints; `best/` in it for the best.
+        model, optimizer: whose variables are kept.
+        others: further variables.
+        keep: how many of the last are kept.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        model: keras.Model,
+        optimizer: keras.Optimizer,
+        others: Sequence[tf.Variable],
+        keep: int,
+    ):
+        # Variables by name of list and place: followed through its attributes, a Keras model
+        # loses the layers that it keeps in Python lists, the state of their dropout with them.
+        self._checkpoint = tf.train.Checkpoint(
+            model=[variable.value for variable in model.variables],
+            optimizer=[variable.value for variable in optimizer.variables],
+            others=list(others),
+        )
+        self._last = tf.train.CheckpointManager(self._checkpoint, directory, max_to_keep=keep)
+        best = os.path.join(directory, "best")
+        self._best = tf.train.CheckpointManager(self._checkpoint, best, max_to_keep=1)
+
+    def restore_last(self) -> bool:
+        """Goes back to the last checkpoint; False where there is none."""
+        return self._restore(self._last)
+
+    def restore_best(self) -> bool:
+        """Goes back to the best checkpoint; False where there is none."""
+        return self._restore(self._best)
+
+    def save(self, step: int) -> None:
+        """Keeps the training as it is now.
+
+        Raises:
+            PipelineError: it cannot be written; those before it are still there.
+        """
+        self._save(self._last, step)
+
+    def save_best(self, step: int) -> None:
+        """As `save`, in the place of the best."""
+        self._save(self._best, step)
+
+    def _restore(self, manager: tf.train.CheckpointManager) -> bool:
+        if not manager.latest_checkpoint:
+            return False
+        self._checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+        return True
+
+    def _save(self, manager: tf.train.CheckpointManager, step: int) -> None:
+        before = manager.latest_checkpoint
+        try:
+            manager.save(checkpoint_number=step)
+        except (tf.errors.OpError, OSError) as error:
+            _remove_partial(f"{manager.directory}/ckpt-{step}")
+            kept = f"the one before it, {before}, is intact" if before else "there is none before"
+            reason = getattr(error, "message", None) or str(error)
+            raise PipelineError(
+                f"the checkpoint of step {step} cannot be written to {manager.directory} "
+                f"({reason.splitlines()[0][:200]}); {kept}. Make room and run the same command: "
+                "training goes on from there"
+            ) from error
+
+
+def _remove_partial(prefix: str) -> None:
+    """Takes away what a failed writer left, which may be what filled the disk."""
+    for path in tf.io.gfile.glob(f"{prefix}.*") + tf.io.gfile.glob(f"{prefix}_temp*"):
+        with contextlib.suppress(tf.errors.OpError, OSError):
+            if tf.io.gfile.isdir(path):
+                tf.io.gfile.rmtree(path)
+            else:
+                tf.io.gfile.remove(path)

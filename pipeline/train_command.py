@@ -1,0 +1,122 @@
+"""`vqvae train`: one training by itself, on records that a run has prepared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from components.errors import PipelineError
+from pipeline import config as configuration
+from pipeline.config import Config
+
+
+@click.command()
+@click.argument("stage", type=click.Choice(["vqvae", "prior"]))
+@click.option(
+    "--config",
+    default="digits",
+    show_default=True,
+    metavar="FILE|NAME",
+    help="YAML file, or the name of a configuration that ships.",
+)
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="What Transform wrote (vqvae) or the Tokenizer (prior), with Split-train and Split-eval.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="For the model, its logs and checkpoints.",
+)
+@click.option(
+    "--vqvae",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="prior: the model that the codes come from, of Trainer-vqvae or of `vqvae train vqvae`.",
+)
+@click.option(
+    "--transform-graph",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="prior: what Transform wrote; part of the exported encoder.",
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
+@click.option("--verbose", is_flag=True, help="Show the logs of TensorFlow.")
+def train(
+    stage: str,
+    config: str,
+    data: Path,
+    out: Path,
+    vqvae: Path | None,
+    transform_graph: Path | None,
+    overrides: tuple[str, ...],
+    verbose: bool,
+) -> None:
+    """Fits the VQ-VAE or the prior outside TFX, with the run function of the pipeline's Trainer.
+
+    With TF_CONFIG set, one process per worker trains together; only the first writes the model.
+    Given again, the command goes on from its last checkpoint.
+    """
+    settings = configuration.load(config, overrides)
+    if stage == "prior" and (vqvae is None or transform_graph is None):
+        raise click.UsageError("the prior also needs --vqvae and --transform-graph")
+    from pipeline.run import screen
+
+    out = out.absolute()
+    with screen(out / "train.log", verbose) as console:
+        from components.trainer.progress import LOGGER
+        from pipeline.display import RunDisplay
+
+        display = RunDisplay(console)
+        LOGGER.addHandler(display)
+        try:
+            _fit(stage, settings, data.absolute(), out, vqvae, transform_graph)
+        finally:
+            LOGGER.removeHandler(display)
+        console.print(f"model {out}", highlight=False)
+
+
+def _fit(
+    stage: str,
+    config: Config,
+    data: Path,
+    out: Path,
+    base_model: Path | None,
+    transform_graph: Path | None,
+) -> None:
+    from tfx.components.trainer.fn_args_utils import FnArgs
+
+    from components.trainer import prior, vqvae
+    from pipeline.dag import Run, trainer_settings
+
+    files = {split: str(data / f"Split-{split}" / "*") for split in ("train", "eval")}
+    if not (data / "Split-train").is_dir():
+        raise PipelineError(
+            f"--data {data}: no Split-train in it; name an artifact of Transform or the Tokenizer, "
+            "such as runs/digits/pipeline/Transform/transformed_examples/7"
+        )
+    run = Run(
+        data=str(data),
+        pipeline_root=str(out),
+        checkpoints=str(out / "checkpoints"),
+        serving=str(out / "serving"),
+        run_key="",
+        baseline_version=0,
+        push_id="",
+    )
+    run_fn = {"vqvae": vqvae.run_fn, "prior": prior.run_fn}[stage]
+    run_fn(
+        FnArgs(
+            train_files=[files["train"]],
+            eval_files=[files["eval"]],
+            serving_model_dir=str(out / "Format-Serving"),
+            model_run_dir=str(out / "logs"),
+            base_model=str(base_model.absolute() / "Format-Serving") if base_model else None,
+            transform_graph_path=str(transform_graph.absolute()) if transform_graph else None,
+            custom_config={
+                "settings": trainer_settings(stage, config, run).model_dump_json(),
+            },
+        )
+    )

@@ -1,0 +1,110 @@
+"""A run that is killed, at any moment, and started again ends with the release it would have."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = {
+    "training.vqvae.steps": 400,
+    "training.vqvae.evaluate_every": 100,
+    "training.vqvae.checkpoint_every": 40,
+    "training.prior.steps": 200,
+    "training.prior.evaluate_every": 100,
+    "training.prior.checkpoint_every": 20,
+    "prior.layers": 2,
+    "model.quantizer.num_codes": 32,
+    "gate.thresholds": "{nmse: {max: 0.9}}",
+}
+KILLS = 10
+
+
+def start(data: Path, root: Path) -> subprocess.Popen:
+    options = [f"--set={key}={value}" for key, value in SETTINGS.items()]
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "run", f"--data={data}", f"--root={root}", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for(process: subprocess.Popen, text: str, lines: int = 1) -> bool:
+    """Reads on until so many lines with `text` have come; False if the process ended first."""
+    for line in process.stdout:
+        if text in line:
+            lines -= 1
+            if not lines:
+                return True
+    return False
+
+
+def finish(data: Path, root: Path) -> None:
+    process = start(data, root)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output[-3000:]
+
+
+def released(root: Path) -> dict[str, np.ndarray]:
+    """Every weight of the release, and the metrics that it was judged by."""
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(root / "serving/evaluate/1/variables/variables"))
+    names = [name for name in reader.get_variable_to_shape_map() if name.startswith("weights/")]
+    manifest = json.loads((root / "serving/releases/1.json").read_text())
+    return {name: reader.get_tensor(name) for name in names} | {
+        f"metric {name}": np.array(value) for name, value in manifest["metrics"].items()
+    }
+
+
+def assert_same_release(root: Path, expected: Path) -> None:
+    found, wanted = released(root), released(expected)
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(digits_data, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("undisturbed") / "root"
+    finish(digits_data, root)
+    return root
+
+
+def test_killed_at_random_moments(digits_data, undisturbed, tmp_path):
+    root, draw = tmp_path / "root", random.Random(7)
+    trainings = 0
+    for kill in range(KILLS):
+        process = start(digits_data, root)
+        # Every second time in a training, so that both of them are hit, and at any component.
+        hit = wait_for(process, ": step" if kill % 2 else "starts", draw.randint(1, 2))
+        assert hit, "ended before it was killed; give it more steps"
+        time.sleep(draw.uniform(0.0, 3.0))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        trainings += kill % 2
+    assert trainings == KILLS // 2
+    finish(digits_data, root)
+    assert_same_release(root, undisturbed)
+
+
+def test_sigterm_checkpoints_and_says_so(digits_data, undisturbed, tmp_path):
+    root = tmp_path / "root"
+    process = start(digits_data, root)
+    assert wait_for(process, "vqvae: step")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, output[-3000:]
+    assert "error: vqvae: stopped by SIGTERM at step" in output
+    finish(digits_data, root)
+    assert_same_release(root, undisturbed)
