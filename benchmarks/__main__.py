@@ -21,6 +21,7 @@ from benchmarks.machine import describe
 RESULTS = Path(__file__).parent / "results.md"
 SECTIONS = {
     "training": "Training step, against Keras `fit`",
+    "throughput": "The training loop, over devices and beside a bare step",
     "quality": "Quality of the quantizers at one budget",
     "sampling": "Sampling from the prior, against recomputing the network",
     "quantizers": "Quantizers, against dm-sonnet and vector-quantize-pytorch",

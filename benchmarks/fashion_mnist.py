@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from components import features
-from components.trainer.data import Source, parse_images
+from components.trainer.records import parse_images
+from components.trainer.source import Source
 from models.config import ImageShape
 from pipeline.datasets.idx import FASHION_MNIST
 

@@ -23,9 +23,9 @@ from benchmarks import fashion_mnist
 from benchmarks.keras_example import EMBEDDING_DIM, NUM_CODES, ExampleVQVAE
 from components import features
 from components.trainer.config import StageConfig
-from components.trainer.data import Source
 from components.trainer.loop import Places, fit
 from components.trainer.run import make_reproducible
+from components.trainer.source import Source
 from components.trainer.vqvae import VQVAEObjective, place_codebook
 from models.config import QuantizerConfig
 
