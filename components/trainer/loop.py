@@ -112,7 +112,7 @@ class _Training:
                 with self._profiled():
                     means = self._some_steps(batches)
                 if self._due(self._stage.evaluate_every):
-                    self._objective_check(means)
+                    self._check(means)
                     held = self._evaluate()
                 if self._due(self._stage.checkpoint_every):
                     self._checkpoints.save(self._step)
@@ -140,7 +140,7 @@ class _Training:
         _log("train", now, means | others)
         return means
 
-    def _objective_check(self, means: dict[str, float]) -> None:
+    def _check(self, means: dict[str, float]) -> None:
         if self._step >= warmup_steps(self._stage):
             self._objective.check(means)
 
@@ -193,13 +193,11 @@ class _Training:
 
     def _finish(self, held: dict[str, float]) -> dict[str, float]:
         if self._stage.patience and self._checkpoints.restore_best():
-            LOGGER.info("%s: the best weights are those of step %d", *self._named_step())
+            stage, step = self._objective.stage, self._step
+            LOGGER.info("%s: the best weights are those of step %d", stage, step)
             held = {}
         with averaged(self._optimizer, self._variables, keep=True):
             return held or self._objective.evaluate(self._held_out)
-
-    def _named_step(self) -> tuple[str, int]:
-        return self._objective.stage, self._step
 
     def _due(self, every: int) -> bool:
         return self._step % every == 0 or self._step == self._stage.steps

@@ -49,16 +49,19 @@ def build_strategy(name: StrategyName) -> tf.distribute.Strategy:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes what all of them have."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or resolver.task_type is None:
+    if num_workers(strategy) == 1:
         return True
+    resolver = strategy.cluster_resolver
     has_chief = "chief" in resolver.cluster_spec().jobs
     return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
 
 
 def num_workers(strategy: tf.distribute.Strategy) -> int:
     """Processes that train together."""
-    return getattr(strategy.extended, "_num_workers", 1) if strategy.cluster_resolver else 1
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 1
+    cluster = strategy.cluster_resolver.cluster_spec()
+    return max(1, sum(len(cluster.job_tasks(job)) for job in cluster.jobs))
 
 
 def _workers() -> int:
