@@ -253,11 +253,11 @@ def _lost_workers_named(stage: str, strategy: tf.distribute.Strategy) -> Iterato
 
 
 def _until_next_event(step: int, stage: StageConfig) -> int:
-    """Steps to the next evaluation, checkpoint or progress report, whichever comes first."""
+    """Steps to the next evaluation, checkpoint, progress report or edge of a profile."""
     intervals = (_STEPS_PER_CALL, stage.evaluate_every, stage.checkpoint_every)
     first, last = stage.profile_steps or (0, 0)
-    marks = (mark for mark in (first - 1, last, stage.steps) if mark > step)
-    return min(*marks, *(every - step % every for every in intervals))
+    ahead = [mark - step for mark in (first - 1, last, stage.steps) if mark > step]
+    return min(*ahead, *(every - step % every for every in intervals))
 
 
 def _log(split: str, step: int, values: dict[str, float]) -> None:
