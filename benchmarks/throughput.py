@@ -200,8 +200,9 @@ def main() -> None:
         f"\nIn one process by turns: the loop {1e3 * found['loop'] / INTERVAL:.2f} ms a step, its "
         f"steps on one batch over and over {1e3 * found['one batch'] / INTERVAL:.2f} ms, bare "
         f"steps on it {1e3 * found['bare'] / INTERVAL:.2f} ms. Waiting for input is "
-        f"{1 - found['one batch'] / found['loop']:.1%} of the loop's time; the loop takes "
-        f"{found['loop'] / found['bare'] - 1:+.1%} of a bare step's time more."
+        f"{1 - found['one batch'] / found['loop']:.1%} of the loop's time, and the loop takes "
+        f"{found['loop'] / found['bare'] - 1:.1%} longer than bare steps (below zero: less than "
+        "the noise)."
     )
 
 
