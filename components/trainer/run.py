@@ -16,7 +16,7 @@ from components.trainer.augment import Augment
 from components.trainer.config import TrainerSettings
 from components.trainer.loop import Places, fit
 from components.trainer.objective import Objective
-from components.trainer.records import Parse
+from components.trainer.records import Parse, find_files
 from components.trainer.source import Source
 
 Settings = TypeVar("Settings", bound=TrainerSettings)
@@ -69,7 +69,9 @@ def train(
         settings.seed,
         strategy,
         Places(
-            checkpoints=_checkpoints(objective.stage, settings, [*fn_args.train_files, *inputs]),
+            checkpoints=_checkpoints(
+                objective.stage, settings, [*_described(fn_args.train_files), *inputs]
+            ),
             logs=fn_args.model_run_dir,
         ),
         # Compilation costs a CPU more than it gives back on networks of this size.
@@ -86,7 +88,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 
 def _checkpoints(stage: str, settings: TrainerSettings, inputs: Sequence[str]) -> str:
-    """A directory named by all that decides the result: settings, code version and inputs.
+    """A directory named by all that decides the result: settings, code version, data, inputs.
 
     A rerun of an interrupted training finds it again, although TFX gives it another output
     directory; a training with any other data, settings or code does not.
@@ -94,3 +96,9 @@ def _checkpoints(stage: str, settings: TrainerSettings, inputs: Sequence[str]) -
     text = "\n".join([settings.model_dump_json(), *inputs])
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
     return os.path.join(settings.checkpoints, f"{stage}-{key}")
+
+
+def _described(patterns: Sequence[str]) -> list[str]:
+    """Data files, with what changes when they do."""
+    facts = ((path, tf.io.gfile.stat(path)) for path in find_files(patterns))
+    return [f"{path}:{stat.length}:{stat.mtime_nsec}" for path, stat in facts]

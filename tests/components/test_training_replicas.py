@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -162,3 +163,21 @@ def test_a_worker_that_dies_stops_the_other(tmp_path):
             process.communicate()
     assert survivor.returncode not in (None, 0)
     assert "PipelineError: vqvae: another worker of this training is gone" in errors
+
+
+@pytest.mark.slow
+def test_workers_that_are_preempted_stop_at_the_same_step(tmp_path):
+    one, other = start_workers(tmp_path, "float32", "1000000")
+    try:
+        assert any("vqvae: step 3/" in line for line in one.stdout)
+        other.terminate()  # only one of them is told
+        errors = [process.communicate(timeout=120)[1] for process in (one, other)]
+    finally:
+        for process in (one, other):
+            process.kill()
+            process.communicate()
+    steps = [
+        re.search(r"Preempted: vqvae: stopped by SIGTERM at step ([\d,]+) of", e) for e in errors
+    ]
+    assert all(steps), errors[0][-1000:] + errors[1][-1000:]
+    assert steps[0][1] == steps[1][1]
