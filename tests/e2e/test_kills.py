@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ SETTINGS = {
     "training.vqvae.steps": 600,
     "training.vqvae.evaluate_every": 100,
     "training.vqvae.checkpoint_every": 40,
-    "training.prior.steps": 400,
+    "training.prior.steps": 600,
     "training.prior.evaluate_every": 200,
     "training.prior.checkpoint_every": 20,
     "prior.layers": 2,
@@ -47,6 +48,23 @@ def wait_for(process: subprocess.Popen, text: str, lines: int = 1) -> bool:
             if not lines:
                 return True
     return False
+
+
+def wait_for_checkpoint(process: subprocess.Popen, root: Path, training: str) -> bool:
+    """Waits until the training has written one more; False if the process ended first."""
+    before = last_step(root, training)
+    # Read on, lest the process waits for a reader.
+    threading.Thread(target=process.stdout.read, daemon=True).start()
+    while process.poll() is None:
+        if last_step(root, training) > before:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def last_step(root: Path, training: str) -> int:
+    written = root.glob(f"checkpoints/{training}-*/ckpt-*.index")
+    return max((int(path.stem.removeprefix("ckpt-")) for path in written), default=0)
 
 
 def finish(data: Path, root: Path) -> None:
@@ -86,11 +104,15 @@ def test_killed_at_random_moments(digits_data, undisturbed, tmp_path):
     for kill in range(KILLS):
         process = start(digits_data, root)
         # At any component at first, then in the one training and in the other.
-        what = "starts" if kill < 4 else "vqvae: step" if kill < 7 else "prior: step"
-        assert wait_for(process, what), f"no more {what!r}: give it more steps"
-        time.sleep(draw.uniform(0.0, 3.0))
+        if kill < 4:
+            assert wait_for(process, "starts")
+            time.sleep(draw.uniform(0.0, 3.0))
+        else:
+            training = "vqvae" if kill < 7 else "prior"
+            assert wait_for_checkpoint(process, root, training), f"{training}: more steps, please"
+            time.sleep(draw.uniform(0.0, 0.5))
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.wait()
     finish(digits_data, root)
     assert_same_release(root, undisturbed)
 
