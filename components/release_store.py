@@ -97,29 +97,14 @@ def publish(
         StoreError: a candidate is incomplete, or the store cannot be written.
     """
     root = _folder(store)
-    sources = {model: Path(candidates[model]) for model in MODELS}
-    for model, source in sources.items():
-        if lacking := missing_part(source):
-            raise StoreError(f"nothing released: the {model} model lacks {lacking}; train it again")
+    sources = complete(candidates)
     with _writing(root) as staging:
         if push_id and (done := _pushed(root, push_id)):
             return done
         version = max(_journal(root)["last_version"], *_versions_seen(root), 0) + 1
-        for model, source in sources.items():
-            durable_files.copy_tree(source, staging / model)
-            asset = staging / model / VERSION_ASSET
-            if asset.is_file():
-                durable_files.write(asset, str(version))
-        manifest = {
-            "version": version,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "push_id": push_id,
-            **facts,
-            "files": durable_files.digests(staging),
-        }
-        durable_files.write(staging / "manifest", _json(manifest))
+        manifest = stage(staging, sources, facts, version, push_id)
         durable_files.write(staging / "models.config", serving_config.render(root, SERVED, version))
-        durable_files.write(staging / "latest", _json({"version": version}))
+        durable_files.write(staging / "latest", to_json({"version": version}))
         durable_files.sync_tree(staging)
         for folder in (*MODELS, "releases"):
             durable_files.make_folder(root / folder)
@@ -133,6 +118,43 @@ def publish(
         durable_files.move(staging / "latest", _latest_path(root))
         _write_journal(root, version)
     return release
+
+
+def complete(candidates: Mapping[str, str | Path]) -> dict[str, Path]:
+    """The folders of `MODELS`, each a whole SavedModel.
+
+    Raises:
+        StoreError: one is not.
+    """
+    sources = {model: Path(candidates[model]) for model in MODELS}
+    for model, source in sources.items():
+        if lacking := missing_part(source):
+            raise StoreError(f"nothing released: the {model} model lacks {lacking}; train it again")
+    return sources
+
+
+def stage(
+    staging: Path, sources: Mapping[str, Path], facts: Mapping[str, Any], version: int, push_id: str
+) -> dict[str, Any]:
+    """Writes all that a release consists of to a folder, as `manifest` and one per model.
+
+    Returns:
+        the manifest.
+    """
+    for model, source in sources.items():
+        durable_files.copy_tree(source, staging / model)
+        asset = staging / model / VERSION_ASSET
+        if asset.is_file():
+            durable_files.write(asset, str(version))
+    manifest = {
+        "version": version,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "push_id": push_id,
+        **facts,
+        "files": durable_files.digests(staging),
+    }
+    durable_files.write(staging / "manifest", to_json(manifest))
+    return manifest
 
 
 def rollback(store: str | Path, version: int) -> Release:
@@ -151,7 +173,7 @@ def rollback(store: str | Path, version: int) -> Release:
         durable_files.replace(
             root / "models.config", serving_config.render(root, SERVED, version), staging
         )
-        durable_files.replace(_latest_path(root), _json({"version": version}), staging)
+        durable_files.replace(_latest_path(root), to_json({"version": version}), staging)
         _write_journal(root, last)
     return release
 
@@ -293,7 +315,7 @@ def _recover(root: Path, staging: Path) -> None:
     version = journal["pending"]
     if version is not None:
         if _configured(root) == {version}:
-            durable_files.replace(_latest_path(root), _json({"version": version}), staging)
+            durable_files.replace(_latest_path(root), to_json({"version": version}), staging)
         elif journal["publishes"]:
             # By way of staging: folders vanish whole, and the manifest before them.
             _manifest_path(root, version).unlink(missing_ok=True)
@@ -343,14 +365,16 @@ def _journal(root: Path) -> dict[str, Any]:
 def _write_journal(
     root: Path, last_version: int, pending: int | None = None, publishes: bool = False
 ) -> None:
-    text = _json({"last_version": last_version, "pending": pending, "publishes": publishes})
+    text = to_json({"last_version": last_version, "pending": pending, "publishes": publishes})
     hidden = root / ".store"
     durable_files.replace(hidden / "journal.json", text, hidden)
 
 
 def _folder(store: str | Path) -> Path:
     if "://" in str(store):
-        raise StoreError(f"release store {store}: must be a folder of a mounted file system")
+        raise StoreError(
+            f"release store {store}: this command needs a folder of a mounted file system"
+        )
     return Path(store).absolute()
 
 
@@ -366,5 +390,6 @@ def _known(root: Path) -> str:
     return ", ".join(map(str, versions(root))) or "none"
 
 
-def _json(value: Any) -> str:
+def to_json(value: Any) -> str:
+    """The form of every JSON file of a store."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

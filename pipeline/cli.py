@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import sys
 import traceback
@@ -25,7 +26,30 @@ PREEMPTED = 75
 # runs, so that help and mistakes in the configuration answer at once.
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Commands of this package, and of packages above it, which it does not import.
+
+    Those name theirs in the entry points of the group `vqvae.commands`.
+    """
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted({*super().list_commands(context), *_others().names})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        found = super().get_command(context, name)
+        if found is None and name in _others().names:
+            found = _others()[name].load()
+        return found
+
+
+def _others() -> importlib.metadata.EntryPoints:
+    return importlib.metadata.entry_points(group="vqvae.commands")
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="vqvae-pipeline")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:

@@ -13,6 +13,7 @@ from components.errors import UserError
 from components.evaluator.config import GateConfig
 from components.trainer.config import TrainingConfig
 from models.config import Fraction, ImageShape, ModelConfig, NetworkConfig, PriorConfig, Section
+from pipeline.cluster_config import KubeflowConfig
 
 
 class ConfigError(UserError, ValueError):
@@ -71,6 +72,7 @@ class Config(Section):
     release: ReleaseConfig = ReleaseConfig()
     beam: BeamConfig = BeamConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+    kubeflow: KubeflowConfig = KubeflowConfig()
 
     @property
     def network(self) -> NetworkConfig:

@@ -18,6 +18,7 @@ from components.baseline.component import Baseline
 from components.code_version import code_version
 from components.data_gate.component import DataGate
 from components.evaluator.component import ReconstructionEvaluator
+from components.example_gen import layout
 from components.example_gen.component import ImageExampleGen
 from components.pusher.component import ReleasePusher
 from components.tokenizer.component import Tokenizer
@@ -48,13 +49,15 @@ class Run:
     """Where one run reads and writes, and how it relates to the releases before it.
 
     Attributes:
-        data: directory of image TFRecords.
+        data: directory of image TFRecords, or its URI.
         pipeline_root: directory of the artifacts.
-        checkpoints: directory of the training checkpoints.
-        serving: the release store.
+        checkpoints: directory of the training checkpoints, or its URI.
+        serving: the release store, or its URI.
         run_key: hash of all that the run depends on; a repetition has the same.
         baseline_version: release to compare with, 0 for none, -1 for the latest at run time.
         push_id: names this push, so that a rerun never releases the same candidate twice.
+        data_at_hand: whether `data` can be looked at now, for its layout; otherwise whoever
+            runs ExampleGen does.
     """
 
     data: str
@@ -64,6 +67,7 @@ class Run:
     run_key: str
     baseline_version: int
     push_id: str
+    data_at_hand: bool = True
 
 
 def code_fingerprint() -> str:
@@ -98,8 +102,9 @@ def create_pipeline(
 
 def _components(config: Config, run: Run) -> list[BaseComponent]:
     image = config.data.image
+    look = layout.input_config_for if run.data_at_hand else layout.undecided
     example_gen = ImageExampleGen(
-        run.data,
+        *look(run.data),
         max_rejected_fraction=config.data.max_rejected_fraction,
         code_version=_code("ImageExampleGen"),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,6 +95,9 @@ def show_components(console: Console, components: list[ComponentRun], root: Path
 
 def show_verdict(console: Console, evaluation: Evaluation) -> None:
     """The gate: every metric, its threshold and the baseline's value."""
+    # Here, since it imports TFMA.
+    from components.evaluator.results import describe_check, format_number
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, justify in (
         ("metric", "left"),
@@ -123,17 +125,3 @@ def show_verdict(console: Console, evaluation: Evaluation) -> None:
     for check in evaluation.checks:
         if check.note:
             console.print(f"[dim]{check.metric}: {check.note}[/]", highlight=False)
-
-
-def describe_check(check: Check) -> str:
-    """A threshold in words, such as `at most 0.04`."""
-    if check.rule == "number":
-        return "a number"
-    if check.rule == "worse_by":
-        return f"at most {check.limit:.0%} worse than the last release"
-    return f"at {'least' if check.rule == 'min' else 'most'} {format_number(check.limit)}"
-
-
-def format_number(value: float) -> str:
-    """Four significant digits."""
-    return f"{value:.4g}" if math.isfinite(value) else str(value)

@@ -10,7 +10,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from components import release_store
+from components import releases
 from components.baseline.artifact import BaselineInfo, write
 from components.errors import PipelineError
 
@@ -34,39 +34,33 @@ class Executor(base_executor.BaseExecutor):
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         artifact = artifact_utils.get_single_instance(output_dict["baseline_model"])
-        release, reason = _choose(
-            exec_properties["serving_path"],
-            exec_properties["baseline_version"],
-            json.loads(exec_properties["image_shape"]),
-        )
-        if release is not None:
-            io_utils.copy_dir(str(release.evaluate), path_utils.serving_model_dir(artifact.uri))
-        info = BaselineInfo(release.version if release else NONE, reason)
+        store, version = exec_properties["serving_path"], exec_properties["baseline_version"]
+        shape = json.loads(exec_properties["image_shape"])
+        if version < LATEST:
+            raise PipelineError(
+                f"baseline_version {version}: must be a version, {NONE} for none "
+                f"or {LATEST} for the latest release"
+            )
+        if version == NONE:
+            info = BaselineInfo(NONE, "there was no release to compare with")
+        else:
+            info = _copy(store, version, shape, path_utils.serving_model_dir(artifact.uri))
         write(artifact.uri, info)
         artifact.set_int_custom_property("version", info.version)
         artifact.set_string_custom_property("reason", info.reason)
 
 
-def _choose(
-    store: str, version: int, image_shape: list[int]
-) -> tuple[release_store.Release | None, str]:
-    if version < LATEST:
-        raise PipelineError(
-            f"baseline_version {version}: must be a version, {NONE} for none "
-            f"or {LATEST} for the latest release"
-        )
-    if version == NONE:
-        return None, "there was no release to compare with"
-    if version == LATEST:
-        release = release_store.latest(store)
+def _copy(store: str, version: int, image_shape: list[int], target: str) -> BaselineInfo:
+    """Copies a release's `evaluate` model to `target`, if there is one to compare with."""
+    with releases.opened(store, version, ["evaluate"]) as release:
         if release is None:
-            return None, f"nothing has been released to {store} yet"
-    else:
-        release = release_store.get(store, version)
-    released_shape = (release.manifest.get("model") or {}).get("image")
-    if released_shape != image_shape:
-        return None, (
-            f"release {release.version} was made for images of shape {released_shape}, "
-            f"this run's are {image_shape}"
-        )
-    return release, ""
+            return BaselineInfo(NONE, f"nothing has been released to {store} yet")
+        released_shape = (release.manifest.get("model") or {}).get("image")
+        if released_shape != image_shape:
+            return BaselineInfo(
+                NONE,
+                f"release {release.version} was made for images of shape {released_shape}, "
+                f"this run's are {image_shape}",
+            )
+        io_utils.copy_dir(str(release.evaluate), target)
+        return BaselineInfo(release.version)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
+from tfx.types.experimental import simple_artifacts
 
-from components.data_gate.artifact import DataBlessing
 from components.data_gate.executor import Executor
 
 
@@ -19,7 +19,7 @@ class DataGateSpec(types.ComponentSpec):
         "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
     }
     OUTPUTS = {
-        "blessing": component_spec.ChannelParameter(type=DataBlessing),
+        "blessing": component_spec.ChannelParameter(type=simple_artifacts.File),
     }
 
 
@@ -30,7 +30,7 @@ class DataGate(base_component.BaseComponent):
     `transform.add_upstream_node(data_gate)`.
 
     Component `outputs` contains:
-     - `blessing`: `DataBlessing`, only there when the data passed.
+     - `blessing`: a File, `data.json`, what the gate saw; only there when the data passed.
     """
 
     SPEC_CLASS = DataGateSpec
@@ -49,6 +49,6 @@ class DataGate(base_component.BaseComponent):
                 anomalies=anomalies,
                 statistics=statistics,
                 code_version=code_version,
-                blessing=types.Channel(type=DataBlessing),
+                blessing=types.Channel(type=simple_artifacts.File),
             )
         )

@@ -8,10 +8,12 @@ from absl import logging
 from tfx import types
 from tfx.components.evaluator import executor
 from tfx.types import artifact_utils
+from tfx.utils import json_utils
 
 from components import baseline
 from components.evaluator import extractors, results
 from components.evaluator.config import GateConfig
+from components.evaluator.eval_config import eval_config, to_json
 
 
 class Executor(executor.Executor):
@@ -33,17 +35,23 @@ class Executor(executor.Executor):
         if not version:
             logging.warning("Thresholds on change are not checked: %s.", reason)
             input_dict = {k: v for k, v in input_dict.items() if k != "baseline_model"}
-        # TFX takes this hook as a dotted path.
+        gate = GateConfig.model_validate_json(exec_properties["gate"])
+        image = json_utils.loads(exec_properties["image"])
+        config = eval_config(gate, exec_properties["num_codes"], image)
         hook = extractors.custom_extractors
-        path = {hook.__name__: f"{hook.__module__}.{hook.__name__}"}
-        super().Do(input_dict, output_dict, {**exec_properties, **path})
+        theirs = {
+            "eval_config": to_json(config),
+            "example_splits": exec_properties["example_splits"],
+            hook.__name__: f"{hook.__module__}.{hook.__name__}",  # TFX takes a dotted path
+        }
+        super().Do(input_dict, output_dict, theirs)
 
         for artifact in (*output_dict["evaluation"], *output_dict["blessing"]):
             artifact.set_int_custom_property("baseline_version", version)
             artifact.set_string_custom_property("baseline_reason", reason)
         results.record_gate(
             artifact_utils.get_single_uri(output_dict["evaluation"]),
-            GateConfig.model_validate_json(exec_properties["gate"]),
+            gate,
             version,
             reason,
         )

@@ -113,6 +113,20 @@ def read(evaluation_uri: str) -> Evaluation:
     )
 
 
+def describe_check(check: Check) -> str:
+    """A threshold in words, such as `at most 0.04`."""
+    if check.rule == "number":
+        return "a number"
+    if check.rule == "worse_by":
+        return f"at most {check.limit:.0%} worse than the last release"
+    return f"at {'least' if check.rule == 'min' else 'most'} {format_number(check.limit)}"
+
+
+def format_number(value: float) -> str:
+    """Four significant digits."""
+    return f"{value:.4g}" if math.isfinite(value) else str(value)
+
+
 def _slices(evaluation_uri: str) -> dict[tuple[str, int | None], dict[str, float]]:
     """(model name, label or None for all images) -> metric -> value."""
     slices: dict[tuple[str, int | None], dict[str, float]] = {}

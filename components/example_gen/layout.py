@@ -70,6 +70,12 @@ def input_config_for(data_path: str) -> Layout:
     raise PipelineError(f"data: no image TFRecords in {where}; {EXPECTED}")
 
 
+def undecided(input_base: str) -> Layout:
+    """Stands in where the data cannot be looked at yet; `input_config_for` replaces it there."""
+    splits = [example_gen_pb2.Input.Split(name="undecided", pattern="*")]
+    return Layout(input_base, example_gen_pb2.Input(splits=splits), example_gen_pb2.Output())
+
+
 def split_layout(input_base: str, folder: str = "") -> Layout:
     """`train/` and `eval/` below `folder`, which may hold placeholders; looks at nothing."""
     splits = [

@@ -16,7 +16,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components import baseline, release_store
+from components import baseline, release_store, releases
 from components.errors import PipelineError
 from components.evaluator import results
 
@@ -38,25 +38,29 @@ class Executor(base_executor.BaseExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
         if not _blessed(artifact_utils.get_single_instance(input_dict["model_blessing"])):
+            evaluation = artifact_utils.get_single_instance(input_dict["evaluation"])
+            reason = _refusal(results.read(evaluation.uri))
             pushed.set_int_custom_property("pushed", 0)
-            logging.info("The candidate is not blessed: nothing is released.")
+            pushed.set_string_custom_property("reason", reason)
+            logging.warning("Nothing is released: %s.", reason)
             return
         model = artifact_utils.get_single_instance(input_dict["model"])
         exported = os.path.join(model.uri, "release")
         candidates = {name: os.path.join(exported, name) for name in release_store.SERVED}
         candidates["evaluate"] = path_utils.serving_model_path(model.uri)
-        release = release_store.publish(
+        manifest = releases.publish(
             exec_properties["serving_path"],
             candidates,
             self._facts(input_dict, exec_properties, _read_model(exported)),
             exec_properties["push_id"],
         )
         with fileio.open(os.path.join(pushed.uri, "release.json"), "w") as file:
-            file.write(json.dumps(release.manifest, indent=2) + "\n")
+            file.write(json.dumps(manifest, indent=2) + "\n")
+        store, version = exec_properties["serving_path"], manifest["version"]
         pushed.set_int_custom_property("pushed", 1)
-        pushed.set_string_custom_property("pushed_destination", str(release.store))
-        pushed.set_string_custom_property("pushed_version", str(release.version))
-        logging.info("Released version %d to %s.", release.version, release.store)
+        pushed.set_string_custom_property("pushed_destination", store)
+        pushed.set_string_custom_property("pushed_version", str(version))
+        logging.info("Released version %d to %s.", version, store)
 
     def _facts(
         self,
@@ -96,13 +100,18 @@ class Executor(base_executor.BaseExecutor):
         """Where in ML Metadata to look for how the release came about."""
         context = self._context
         info = context.pipeline_info if context else None
+        run_id = context.pipeline_run_id if context else None
         return {
             "pipeline": info.id if info else None,
-            "pipeline_run_id": context.pipeline_run_id if context else None,
+            "pipeline_run_id": run_id or os.environ.get("KFP_RUN_ID"),
             # TFX hands the execution's id to executors as the name of their scratch folder.
             "execution_id": Path(context.get_tmp_path()).name if context else None,
             "artifacts": {
-                name: {"id": artifact.id, "uri": artifact.uri}
+                # In a pod `uri` is a copy's path, and our entrypoint says of what.
+                name: {
+                    "id": artifact.id,
+                    "uri": artifact.get_custom_property("remote_uri") or artifact.uri,
+                }
                 for name, artifact in sorted(artifacts.items())
             },
         }
@@ -112,6 +121,16 @@ def _blessed(blessing: types.Artifact) -> bool:
     if blessing.has_custom_property("blessed"):
         return model_utils.is_model_blessed(blessing)
     return fileio.exists(os.path.join(blessing.uri, "BLESSED"))
+
+
+def _refusal(evaluation: results.Evaluation) -> str:
+    """Why the gate refused, in one line."""
+    failed = [
+        f"{check.metric} {results.format_number(check.value)}, {results.describe_check(check)}"
+        for check in evaluation.checks
+        if not check.ok
+    ]
+    return "the gate refused it: " + "; ".join(failed)
 
 
 def _read_model(exported: str) -> dict[str, Any]:

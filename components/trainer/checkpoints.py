@@ -10,6 +10,8 @@ import keras
 import tensorflow as tf
 
 from components.errors import PipelineError
+from components.object_store import is_remote
+from components.trainer.checkpoint_mirror import CheckpointMirror
 
 
 class Checkpoints:
@@ -18,10 +20,11 @@ class Checkpoints:
     A checkpoint appears whole or not at all: TensorFlow writes it under another name first.
 
     Args:
-        directory: for the checkpoints; `best/` in it for the best.
+        directory: for the checkpoints, a folder or a URI; `best/` in it for the best.
         model, optimizer: whose variables are kept.
         others: further variables.
         keep: how many of the last are kept.
+        writes: whether this worker writes to a URI; with several, one of them does.
     """
 
     def __init__(
@@ -31,7 +34,11 @@ class Checkpoints:
         optimizer: keras.Optimizer,
         others: Sequence[tf.Variable],
         keep: int,
+        writes: bool = True,
     ):
+        self._mirror = CheckpointMirror(directory, writes) if is_remote(directory) else None
+        if self._mirror:
+            directory = str(self._mirror.path)
         # Variables by name of list and place: followed through its attributes, a Keras model
         # loses the layers that it keeps in Python lists, the state of their dropout with them.
         self._checkpoint = tf.train.Checkpoint(
@@ -82,6 +89,8 @@ class Checkpoints:
                 f"({reason.splitlines()[0][:200]}); {kept}. Make room and run the same command: "
                 "training goes on from there"
             ) from error
+        if self._mirror:
+            self._mirror.push()
 
 
 def _remove_partial(prefix: str) -> None:

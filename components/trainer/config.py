@@ -69,6 +69,9 @@ class TrainingConfig(Section):
     # `one_device`; `mirrored`: all GPUs of this machine; `multi_worker`: all machines that
     # TF_CONFIG names. `auto`: as many of them as there are. Default auto.
     strategy: StrategyName = "auto"
+    # Machines that train together, each as one worker process, on Kubeflow; a local run takes
+    # them from TF_CONFIG. Default 1.
+    workers: Positive = 1
     # Arithmetic of the layers; weights and codebook are float32 in any case. float16 scales the
     # loss. Default float32.
     mixed_precision: Precision = "float32"

@@ -36,7 +36,7 @@ _LOST = (
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Directories of a training: `checkpoints` outlives the run, `logs` belongs to it."""
+    """Where a training writes: `checkpoints` (folder or URI) outlives the run, `logs` is its own."""
 
     checkpoints: str
     logs: str
@@ -95,6 +95,7 @@ class _Training:
             self._optimizer,
             [*self._steps.variables, self._best, self._worse_in_a_row],
             stage.keep_checkpoints,
+            is_chief(strategy),
         )
         if self._checkpoints.restore_last():
             LOGGER.info("%s: going on from step %d", objective.stage, self._step)

@@ -19,6 +19,9 @@ from components.trainer.objective import Objective
 from components.trainer.records import Parse, find_files
 from components.trainer.source import Source
 
+# Bytes at the end of a data file by which its contents are known.
+_END = 64 * 1024
+
 Settings = TypeVar("Settings", bound=TrainerSettings)
 
 
@@ -99,6 +102,15 @@ def _checkpoints(stage: str, settings: TrainerSettings, inputs: Sequence[str]) -
 
 
 def _described(patterns: Sequence[str]) -> list[str]:
-    """Data files, with what changes when they do."""
-    facts = ((path, tf.io.gfile.stat(path)) for path in find_files(patterns))
-    return [f"{path}:{stat.length}:{stat.mtime_nsec}" for path, stat in facts]
+    """Data files, with what changes when their contents do, wherever a copy of them lies.
+
+    The last bytes of a gzip file are a checksum of all of it, so its end stands for the whole.
+    """
+    described = []
+    for path in find_files(patterns):
+        length = tf.io.gfile.stat(path).length
+        with tf.io.gfile.GFile(path, "rb") as file:
+            file.seek(max(0, length - _END))
+            end = hashlib.sha256(file.read()).hexdigest()
+        described.append(f"{os.path.basename(path)}:{length}:{end}")
+    return described

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from components import release_store
+from components import releases
 from components.release_store import Release
 from components.trainer.config import WarmStart
 from components.trainer.progress import LOGGER
@@ -37,12 +37,14 @@ def begin(model: keras.Model, warm_start: WarmStart | None, stage: str, before: 
     """
     if warm_start is None:
         return "random weights"
-    release, reason = _find(warm_start)
-    if release is not None:
-        reason = _assign(model, release, before)
-        if not reason:
-            LOGGER.info("%s: begins with the weights of release %d", stage, release.version)
-            return f"release {release.version}"
+    reason = "there is none yet"
+    if warm_start.version != 0:
+        with releases.opened(warm_start.store, warm_start.version, ["evaluate"]) as release:
+            if release is not None:
+                reason = _assign(model, release, before)
+                if not reason:
+                    LOGGER.info("%s: begins with the weights of release %d", stage, release.version)
+                    return f"release {release.version}"
     LOGGER.warning("%s: begins with random weights, not those of a release: %s", stage, reason)
     return f"random weights: {reason}"
 
@@ -56,15 +58,6 @@ def write_record(directory: str, begun_with: str) -> None:
 def read_record(directory: str) -> str:
     """What `write_record` left."""
     return json.loads(Path(directory, RECORD).read_text(encoding="utf-8"))["vqvae"]
-
-
-def _find(warm_start: WarmStart) -> tuple[Release | None, str]:
-    if warm_start.version == 0:
-        return None, "there is none yet"
-    if warm_start.version > 0:
-        return release_store.get(warm_start.store, warm_start.version), ""
-    release = release_store.latest(warm_start.store)
-    return release, "" if release else "there is none yet"
 
 
 def _assign(model: keras.Model, release: Release, before: int) -> str:

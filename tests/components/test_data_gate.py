@@ -11,9 +11,9 @@ import tensorflow_data_validation as tfdv
 from tensorflow_data_validation.statistics.stats_impl import generate_statistics_in_memory
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.experimental import simple_artifacts
 from tfx.utils import writer_utils
 
-from components.data_gate.artifact import DataBlessing
 from components.data_gate.executor import Executor
 from components.errors import PipelineError
 
@@ -33,7 +33,7 @@ def gate(root, splits, schema=None):
     """Validates the splits as ExampleValidator does and runs the gate; returns its report."""
     statistics = standard_artifacts.ExampleStatistics()
     anomalies = standard_artifacts.ExampleAnomalies()
-    blessing = DataBlessing()
+    blessing = simple_artifacts.File()
     for name, artifact in (("s", statistics), ("a", anomalies), ("b", blessing)):
         artifact.uri = str(root / name)
         os.makedirs(artifact.uri)

@@ -13,6 +13,7 @@ from tfx.types import artifact_utils, channel_utils, standard_artifacts
 from components.errors import PipelineError
 from components.evaluator import component, executor, results
 from components.evaluator.config import METRICS, GateConfig
+from components.evaluator.eval_config import eval_config
 
 HEIGHT = WIDTH = 8
 SIZE = HEIGHT * WIDTH
@@ -150,7 +151,6 @@ def evaluate(examples, tmp_path):
 
     def run(model, gate, baseline=None, examples=examples, num_codes=16):
         gate = GateConfig.model_validate({"thresholds": gate})
-        config = component.eval_config(gate, num_codes, (HEIGHT, WIDTH, 1))
         evaluation, blessing = (
             standard_artifacts.ModelEvaluation(),
             standard_artifacts.ModelBlessing(),
@@ -160,8 +160,9 @@ def evaluate(examples, tmp_path):
         if baseline is not None:
             inputs["baseline_model"] = [baseline]
         properties = {
-            "eval_config": component.to_json(config),
             "gate": gate.model_dump_json(),
+            "num_codes": num_codes,
+            "image": json.dumps([HEIGHT, WIDTH, 1]),
             "example_splits": '["eval"]',
             "code_version": "",
         }
@@ -306,7 +307,7 @@ def test_an_empty_split_is_never_blessed(evaluate, models, data, tmp_path):
 def test_stock_tfma_measures_the_same_image_by_image(models, data, tmp_path):
     images, labels = data[0][:40], data[1][:40]
     examples = write_examples(tmp_path, images, labels)
-    config = component.eval_config(GateConfig(), 16, (HEIGHT, WIDTH, 1))
+    config = eval_config(GateConfig(), 16, (HEIGHT, WIDTH, 1))
     files = str(Path(examples.uri, "Split-eval", "*"))
     model = tfma.default_eval_shared_model(
         str(Path(models["good"].uri, "Format-Serving")), eval_config=config

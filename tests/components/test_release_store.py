@@ -168,7 +168,7 @@ def test_place_that_cannot_be_written(candidate, tmp_path):
 
 
 def test_object_store_is_refused_clearly(candidate):
-    with pytest.raises(StoreError, match="gs://bucket/serving: must be a folder"):
+    with pytest.raises(StoreError, match="gs://bucket/serving: this command needs a folder"):
         release_store.publish("gs://bucket/serving", candidate, {})
 
 

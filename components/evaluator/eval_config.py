@@ -1,0 +1,82 @@
+"""What TFMA measures and checks for a gate."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow_model_analysis as tfma
+from google.protobuf import json_format
+from tensorflow_model_analysis.proto import config_pb2
+from tfx.utils import json_utils
+
+from components import features
+from components.evaluator.config import HIGHER_IS_BETTER, METRICS, GateConfig, Threshold
+
+SIGNATURE = "evaluate"
+
+
+def eval_config(gate: GateConfig, num_codes: int, image: tuple[int, int, int]) -> tfma.EvalConfig:
+    """What TFMA measures and checks: all metrics, overall and per label, against the gate."""
+    return tfma.EvalConfig(
+        model_specs=[tfma.ModelSpec(model_type=tfma.TF_GENERIC, signature_name=SIGNATURE)],
+        slicing_specs=[
+            tfma.SlicingSpec(),
+            tfma.SlicingSpec(feature_keys=[features.LABEL]),
+        ],
+        metrics_specs=[
+            tfma.MetricsSpec(
+                metrics=[
+                    tfma.MetricConfig(
+                        class_name="ReconstructionMetric",
+                        module="components.evaluator.metrics",
+                        config=json_utils.dumps(
+                            {"name": name, "num_codes": num_codes, "image": list(image)}
+                        ),
+                        # TFMA holds a plain `threshold` against every slice; the gate speaks
+                        # of the whole split.
+                        per_slice_thresholds=[
+                            config_pb2.PerSliceMetricThreshold(
+                                slicing_specs=[tfma.SlicingSpec()],
+                                threshold=_threshold(name, gate.thresholds.get(name)),
+                            )
+                        ],
+                    )
+                    for name in METRICS
+                ]
+            )
+        ],
+    )
+
+
+def _threshold(name: str, threshold: Threshold | None) -> config_pb2.MetricThreshold:
+    low, high, worse_by = -math.inf, math.inf, None
+    if threshold is not None:
+        low = low if threshold.min is None else threshold.min
+        high = high if threshold.max is None else threshold.max
+        worse_by = threshold.worse_by
+    # Infinite bounds pass every number and refuse NaN: a model that cannot be measured is not
+    # released, whichever metrics the gate names.
+    result = config_pb2.MetricThreshold(
+        value_threshold=config_pb2.GenericValueThreshold(
+            lower_bound={"value": low}, upper_bound={"value": high}
+        )
+    )
+    if worse_by is not None:
+        # TFMA compares (candidate − baseline) / baseline; NaN, as for a baseline of 0, fails.
+        higher = name in HIGHER_IS_BETTER
+        result.change_threshold.CopyFrom(
+            config_pb2.GenericChangeThreshold(
+                relative={"value": -worse_by if higher else worse_by},
+                direction=(
+                    config_pb2.MetricDirection.HIGHER_IS_BETTER
+                    if higher
+                    else config_pb2.MetricDirection.LOWER_IS_BETTER
+                ),
+            )
+        )
+    return result
+
+
+def to_json(config: tfma.EvalConfig) -> str:
+    """The form in which TFX's Evaluator takes the configuration; the same for equal ones."""
+    return json_format.MessageToJson(config, sort_keys=True, indent=None)

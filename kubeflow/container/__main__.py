@@ -1,0 +1,88 @@
+"""`python -m kubeflow.container`: runs one task of the compiled pipeline.
+
+The command of every task. It takes the arguments of TFX's own container entrypoint, with
+`--override` in addition (`kubeflow.container.overrides`), and the rest for Beam.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from components.errors import one_line
+from kubeflow.container import executor_input, executor_output, overrides
+from kubeflow.container.artifact_uris import ArtifactUris
+from kubeflow.verdict import format_verdict
+
+Json = dict[str, Any]
+
+# The driver puts the id of the run here; `KFP_RUN_ID` has it too.
+RUN_ID_PLACEHOLDER = "{{$.pipeline_job_uuid}}"
+_EXAMPLE_GEN = "components.example_gen.executor.Executor"
+_PUSHER = "components.pusher.executor.Executor"
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Runs a task: its artifacts are read and written where the launcher has them."""
+    options, beam_args = _parser().parse_known_args(arguments)
+    invocation = json.loads(options.json_serialized_invocation_args)
+    inputs_spec = json.loads(options.json_serialized_inputs_spec_args)
+    uris = ArtifactUris(executor_input.uris(invocation))
+    invocation = executor_input.prepare(invocation, inputs_spec)
+    overrides.fold(invocation, options.override)
+    _fill_in_run_id(invocation)
+
+    driven: Json = {}
+    if options.executor_class_path == _EXAMPLE_GEN:
+        from kubeflow.container import example_gen
+
+        driven = example_gen.drive(invocation, inputs_spec)
+    options.json_serialized_invocation_args = json.dumps(invocation)
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+    kubeflow_v2_run_executor.main((options, beam_args))
+    output = executor_output.finish(invocation["outputs"]["outputFile"], uris, driven)
+    if options.executor_class_path == _PUSHER:
+        _tell(executor_output.metadata(output, "pushed_model"))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m kubeflow.container", allow_abbrev=False)
+    parser.add_argument("--executor_class_path", required=True)
+    parser.add_argument("--json_serialized_invocation_args", required=True)
+    parser.add_argument("--json_serialized_inputs_spec_args", default="{}")
+    parser.add_argument("--override", action="append", default=[], metavar="PARAMETER=PLACE")
+    return parser
+
+
+def _fill_in_run_id(invocation: Json) -> None:
+    """For a backend that leaves the placeholder as it is."""
+    values = invocation.get("inputs", {}).get("parameterValues", {})
+    for name, value in values.items():
+        if value == RUN_ID_PLACEHOLDER and "KFP_RUN_ID" in os.environ:
+            values[name] = os.environ["KFP_RUN_ID"]
+
+
+def _tell(pushed: Json) -> None:
+    """The last line of the Pusher's log, by which `vqvae submit` knows what came of the run."""
+    released = int(pushed["pushed_version"]) if pushed.get("pushed") else None
+    print(format_verdict(released, pushed.get("reason", "")), flush=True)
+
+
+def main() -> None:
+    """Entry point: the traceback for whoever mends it, the last line for whoever runs it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        run(sys.argv[1:])
+    except Exception as error:
+        traceback.print_exc()
+        sys.exit(f"error: {one_line(error)}")
+
+
+if __name__ == "__main__":
+    main()

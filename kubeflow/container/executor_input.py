@@ -1,0 +1,79 @@
+"""What the driver says to a task, made into what TFX's container entrypoint understands."""
+
+from __future__ import annotations
+
+import copy
+import os
+from typing import Any
+
+from kubeflow.container.artifact_uris import local_path
+
+Json = dict[str, Any]
+
+# Written by the backend itself, of no use to a component.
+_BACKEND_OUTPUT = "executor-logs"
+_BACKEND_METADATA = ("store_session_info", "display_name")
+
+
+def uris(invocation: Json) -> list[str]:
+    """The URIs of all artifacts of a task."""
+    return [
+        artifact["uri"]
+        for side in ("inputs", "outputs")
+        for found in invocation.get(side, {}).get("artifacts", {}).values()
+        for artifact in found.get("artifacts", [])
+        if artifact.get("uri")
+    ]
+
+
+def prepare(invocation: Json, inputs_spec: Json) -> Json:
+    """The executor input with local paths, the types TFX needs, and its metadata as TFX wrote it.
+
+    Folders of the outputs are made, since the launcher makes their parents only.
+
+    Args:
+        invocation: the ExecutorInput message as JSON.
+        inputs_spec: the task's ComponentInputsSpec as JSON, which knows the types of the inputs;
+            the driver hands them over without.
+    """
+    prepared = copy.deepcopy(invocation)
+    outputs = prepared.setdefault("outputs", {})
+    outputs.get("artifacts", {}).pop(_BACKEND_OUTPUT, None)
+    outputs["outputFile"] = local_path(outputs["outputFile"])
+    for name, found in prepared.get("inputs", {}).get("artifacts", {}).items():
+        for index, artifact in enumerate(found.get("artifacts", [])):
+            artifact["type"] = inputs_spec["artifacts"][name]["artifactType"]
+            artifact["metadata"] = {
+                **_metadata(artifact.get("metadata", {})),
+                # For what a release says of its origin: the path below is this pod's alone.
+                "remote_uri": artifact["uri"],
+            }
+            _localise(artifact, f"{name}-{index}")
+    for name, found in outputs.get("artifacts", {}).items():
+        for artifact in found.get("artifacts", []):
+            _localise(artifact, name)
+            os.makedirs(artifact["uri"], exist_ok=True)
+    return prepared
+
+
+def _localise(artifact: Json, name: str) -> None:
+    artifact["uri"] = local_path(artifact["uri"])
+    # TFX numbers artifacts by their names and fails on one without.
+    artifact["name"] = artifact.get("name") or name
+
+
+def _metadata(metadata: Json) -> Json:
+    return {
+        name: _unwrapped(value)
+        for name, value in metadata.items()
+        if name not in _BACKEND_METADATA and value is not None
+    }
+
+
+def _unwrapped(value: Any) -> Any:
+    """Lists and structures lie in the metadata store in a structure of one field."""
+    if isinstance(value, dict) and len(value) == 1:
+        ((kind, inner),) = value.items()
+        if kind in ("list", "struct"):
+            return inner
+    return value

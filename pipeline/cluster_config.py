@@ -1,0 +1,144 @@
+"""Typed settings of the pods: the `kubeflow` section of a configuration."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from models.config import Section
+
+_QUANTITY = re.compile(r"\d+(\.\d+)?(m|[kMGTPE]|[KMGTPE]i)?")
+_CPU = re.compile(r"\d+(\.\d+)?|\d+m")
+_COMPONENTS = (
+    "ImageExampleGen", "StatisticsGen", "SchemaGen", "ImportSchemaGen", "ExampleValidator",
+    "DataGate", "Transform", "Trainer-vqvae", "Tokenizer", "Trainer-prior", "Baseline",
+    "Evaluator", "Pusher",
+)  # fmt: skip
+Port = Annotated[int, Field(gt=0, lt=65536)]
+
+
+class Toleration(Section):
+    """A taint that the pod tolerates; the fields are those of Kubernetes."""
+
+    key: str | None = None
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    # How long a NoExecute taint is tolerated. Seconds, default for ever.
+    seconds: Annotated[int | None, Field(ge=0)] = None
+
+
+class VolumeMount(Section):
+    """A persistent volume claim and where it is mounted."""
+
+    claim: str
+    path: Annotated[str, Field(pattern="^/")]
+
+
+class SecretVariable(Section):
+    """One environment variable from a key of a Kubernetes secret."""
+
+    # Name of the secret and the key in it. Default key: the variable's name.
+    secret: str
+    key: str | None = None
+    # Whether the pod may start without it. Default false.
+    optional: bool = False
+
+
+class PodSettings(Section):
+    """What the pod of a component asks for. Unset: the value under `kubeflow.pods`."""
+
+    # Cores, such as 2 or 500m; requested and allowed. Default for all: 1.
+    cpu: str | None = None
+    # Memory, such as 8Gi; requested and allowed. Default for all: 4Gi.
+    memory: str | None = None
+    # GPUs: the resource's name and how many. Default: nvidia.com/gpu, none.
+    gpu_type: str | None = None
+    gpu_count: Annotated[int | None, Field(ge=0)] = None
+    # Labels that the node must have, such as {cloud.google.com/gke-accelerator: nvidia-l4}.
+    node_selector: dict[str, str] | None = None
+    tolerations: tuple[Toleration, ...] | None = None
+    volumes: tuple[VolumeMount, ...] | None = None
+    # Size of /dev/shm in memory, such as 2Gi. Default none: what the container runtime gives.
+    shared_memory: str | None = None
+    # Environment variable -> value, and -> secret.
+    env: dict[str, str] | None = None
+    secret_env: dict[str, SecretVariable] | None = None
+    # Times a failed pod is started again. Default 2.
+    retries: Annotated[int | None, Field(ge=0, le=20)] = None
+    # Longest a pod may run, all retries of it apart. Seconds, default none.
+    timeout: Annotated[int | None, Field(gt=0)] = None
+    # Numeric user and group; the image's are 1000. From backend 2.16 on; older ones take the
+    # image's. Default: the image's.
+    run_as_user: Annotated[int | None, Field(gt=0)] = None
+    run_as_group: Annotated[int | None, Field(gt=0)] = None
+
+    @field_validator("cpu")
+    @classmethod
+    def _is_cpu(cls, value: str | None) -> str | None:
+        if value is not None and not _CPU.fullmatch(value):
+            raise ValueError("must be cores, such as 2 or 500m")
+        return value
+
+    @field_validator("memory", "shared_memory")
+    @classmethod
+    def _is_quantity(cls, value: str | None) -> str | None:
+        if value is not None and not _QUANTITY.fullmatch(value):
+            raise ValueError("must be a size, such as 8Gi or 512Mi")
+        return value
+
+    @field_validator("cpu", mode="before")
+    @classmethod
+    def _cores_may_be_a_number(cls, value: object) -> object:
+        return str(value) if isinstance(value, int | float) else value
+
+    def over(self, base: PodSettings) -> PodSettings:
+        """These settings where they are set, else those of `base`."""
+        own = {name: value for name, value in self if value is not None}
+        return base.model_copy(update=own)
+
+
+DEFAULTS = PodSettings(
+    cpu="1", memory="4Gi", gpu_type="nvidia.com/gpu", gpu_count=0, node_selector={},
+    tolerations=(), volumes=(), env={}, secret_env={}, retries=2,
+)  # fmt: skip
+
+
+class TrainingJobConfig(Section):
+    """How several workers are started, where `training.workers` is above 1."""
+
+    # `trainjob`: Kubeflow Trainer 2; `tfjob`: the older training operator. Default trainjob.
+    backend: Literal["trainjob", "tfjob"] = "trainjob"
+    # A path that all workers mount, or a URI of an object store: their data, and the model that
+    # the first of them leaves. Required with several workers.
+    staging: str | None = None
+    # Port on which the workers speak to each other. Default 2222.
+    port: Port = 2222
+    # Name of the workers' service account. Default: the namespace's own.
+    service_account: str | None = None
+
+
+class KubeflowConfig(Section):
+    """Pods of the pipeline on Kubeflow; a local run does not look at it."""
+
+    # For all components.
+    pods: PodSettings = PodSettings()
+    # Component -> what differs, such as Trainer-vqvae: {gpu_count: 1, memory: 16Gi}.
+    components: dict[str, PodSettings] = {}
+    training_job: TrainingJobConfig = TrainingJobConfig()
+
+    @model_validator(mode="after")
+    def _components_exist(self) -> KubeflowConfig:
+        unknown = sorted(set(self.components) - set(_COMPONENTS))
+        if unknown:
+            raise ValueError(
+                f"kubeflow.components: unknown component {unknown[0]!r}; known: "
+                + ", ".join(_COMPONENTS)
+            )
+        return self
+
+    def pod(self, component: str) -> PodSettings:
+        """All settings of a component's pod."""
+        return self.components.get(component, PodSettings()).over(self.pods.over(DEFAULTS))

@@ -1,0 +1,210 @@
+"""The compiled pipeline, task by task, to releases: first, with a baseline, with a new span."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from object_stores import CREDENTIALS, s3_server, upload
+from standin import BACKEND_2_14, BACKEND_2_15, Cluster, RunRefused
+
+from components.evaluator import results
+from components.object_store import Folder
+from kubeflow.compile import Places, compile_pipeline, to_yaml
+from kubeflow.verdict import parse_verdict
+from pipeline import config as configuration
+from pipeline import local
+from pipeline.root import Root
+
+pytestmark = pytest.mark.slow
+
+QUICK = (
+    "training.vqvae.steps=40",
+    "training.vqvae.evaluate_every=40",
+    "training.prior.steps=20",
+    "training.prior.evaluate_every=20",
+    "training.warm_start=last_release",
+    "prior.layers=2",
+    "model.quantizer.num_codes=16",
+    "gate.thresholds={nmse: {max: 0.99, worse_by: 0.5}}",
+)
+IMAGE = "registry.example/vqvae@sha256:" + "0" * 64
+
+
+@pytest.fixture(scope="module")
+def store():
+    with s3_server("images", "models") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def spans(digits_data, tmp_path_factory) -> Path:
+    """The digits as two days' data: the second is the first with its splits exchanged."""
+    root = tmp_path_factory.mktemp("spans")
+    shutil.copytree(digits_data, root / "day-1")
+    (root / "day-2").mkdir()
+    shutil.copytree(root / "day-1" / "train", root / "day-2" / "eval")
+    shutil.copytree(root / "day-1" / "eval", root / "day-2" / "train")
+    return root
+
+
+@pytest.fixture(scope="module")
+def config():
+    return configuration.load("digits", QUICK)
+
+
+@pytest.fixture(scope="module")
+def documents(config):
+    places = Places(
+        IMAGE, "s3://images/day-{SPAN}", "s3://models/digits", "s3://models/checkpoints"
+    )
+    return compile_pipeline(config, places)
+
+
+@pytest.fixture(scope="module")
+def runs(documents, spans, store, tmp_path_factory):
+    """Three runs of one pipeline: every kind of object store, both layouts of the output file."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    upload(spans / "day-1", "s3://images/day-1")
+    first = cluster.run(documents, "minio://mlpipeline/v2", backend=BACKEND_2_14)
+    second = cluster.run(documents, "s3://artifacts/v2", backend=BACKEND_2_15)
+    upload(spans / "day-2", "s3://images/day-2")
+    changed = {"vqvae_steps": 60, "gate_nmse_worse_by": 0.9}
+    third = cluster.run(documents, "gs://artifacts/v2", changed, backend=BACKEND_2_15)
+    return cluster, first, second, third
+
+
+def manifest(version: int) -> dict:
+    return json.loads(Folder("s3://models/digits").read(f"releases/{version}.json"))
+
+
+def test_each_run_releases_and_says_so_in_its_last_line(runs):
+    _, *three = runs
+    for version, run in enumerate(three, start=1):
+        assert run.warnings == []
+        last = run.logs["Pusher"].splitlines()[-1]
+        assert parse_verdict(last).released == version
+        assert manifest(version)["push_id"] == run.id
+        assert manifest(version)["lineage"]["pipeline_run_id"] == run.id
+    store = Folder("s3://models/digits")
+    assert json.loads(store.read("releases/latest.json")) == {"version": 3}
+    assert "s3://models/digits/encode" in store.read("models.config").decode()
+
+
+def test_baseline_and_warm_start_are_the_release_before(runs):
+    assert [manifest(version)["baseline"] for version in (1, 2, 3)] == [0, 1, 2]
+    began = [manifest(version)["model"]["began_with"]["vqvae"] for version in (1, 2, 3)]
+    assert began == ["random weights: there is none yet", "release 1", "release 2"]
+    cluster, _, second, _ = runs
+    found = results.read(str(cluster.objects(second.outputs["Evaluator"]["evaluation"].uri)))
+    assert found.baseline_version == 1
+    assert found.baseline["nmse"] == pytest.approx(manifest(1)["metrics"]["nmse"])
+    blessing = second.outputs["Evaluator"]["blessing"]
+    assert blessing.metadata["blessed"] == 1.0
+
+
+def test_a_new_span_is_found_and_recorded(runs):
+    assert [manifest(version)["data"]["span"] for version in (1, 2, 3)] == [1, 1, 2]
+    fingerprints = [manifest(version)["data"]["fingerprint"] for version in (1, 2, 3)]
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2]
+    _, first, _, third = runs
+    examples = first.outputs["ImageExampleGen"]["examples"].metadata
+    assert (examples["custom:span"], examples["num_records"]) == (1.0, 1797.0)
+    assert third.outputs["ImageExampleGen"]["examples"].metadata["custom:span"] == 2.0
+
+
+def test_runtime_parameters_reach_the_tasks_and_the_manifest(runs):
+    trained = [manifest(version)["config"]["training"]["vqvae"]["steps"] for version in (2, 3)]
+    assert trained == [40, 60]
+    assert manifest(3)["config"]["gate"]["thresholds"]["nmse"] == {
+        "min": None, "max": 0.99, "worse_by": 0.9,
+    }  # fmt: skip
+    cluster, _, _, third = runs
+    found = results.read(str(cluster.objects(third.outputs["Evaluator"]["evaluation"].uri)))
+    assert {check.rule: check.limit for check in found.checks} == {"max": 0.99, "worse_by": 0.9}
+
+
+def test_nothing_that_reads_outside_its_artifacts_comes_from_the_cache(runs):
+    _, *three = runs
+    for run in three:
+        assert run.cached == []
+
+
+def test_artifacts_metadata_and_release_equal_those_of_a_local_run(
+    runs, config, spans, tmp_path_factory
+):
+    root = Root(tmp_path_factory.mktemp("local"))
+    data = spans.parent / "one-day"
+    shutil.copytree(spans / "day-1", data / "day-1")
+    plan = local.plan(config, str(data / "day-{SPAN}"), root)
+    components = local.run_pipeline(config, plan, root, lambda component: None)
+    theirs = {component.name: component.outputs for component in components}
+    cluster, first, *_ = runs
+    assert set(first.outputs) == set(theirs)
+    for task, outputs in first.outputs.items():
+        for name, artifact in outputs.items():
+            here, there = cluster.objects(artifact.uri), Path(theirs[task][name])
+            assert files(here) == files(there), (task, name)
+    examples = first.outputs["ImageExampleGen"]["examples"].uri
+    for split in ("train", "eval"):
+        assert digest(cluster.objects(examples) / f"Split-{split}") == digest(
+            Path(theirs["ImageExampleGen"]["examples"]) / f"Split-{split}"
+        )
+    with (Path(plan.serving) / "releases" / "1.json").open() as file:
+        expected = json.load(file)
+    released = manifest(1)
+    for fact in ("metrics", "codebook_sha256", "baseline", "code_version"):
+        assert released[fact] == expected[fact]
+    assert set(released["files"]) == set(expected["files"])
+    assert released["data"]["span"] == expected["data"]["span"]
+    assert set(released) == set(expected)
+
+
+def test_the_released_model_encodes(runs, tmp_path):
+    store = Folder("s3://models/digits")
+    store.download(list(store.find("encode/3")), tmp_path)
+    encode = tf.saved_model.load(str(tmp_path / "encode" / "3")).signatures["pixels"]
+    found = encode(images=tf.constant(np.zeros((2, 8, 8, 1), np.uint8)))
+    assert int(found["release"][0]) == 3
+
+
+def test_a_refused_candidate_leaves_the_store_alone_and_says_why(runs, documents):
+    cluster, *_ = runs
+    before = Folder("s3://models/digits").find()
+    refused = cluster.run(documents, "minio://mlpipeline/v2", {"gate_nmse_max": 0.0001})
+    verdict = parse_verdict(refused.logs["Pusher"].splitlines()[-1])
+    assert verdict.released is None
+    assert "nmse" in verdict.reason
+    assert "at most 0.0001" in verdict.reason
+    assert refused.outputs["Pusher"]["pushed_model"].metadata["reason"] == verdict.reason
+    assert Folder("s3://models/digits").find() == before
+
+
+def test_credentials_are_nowhere(runs, documents):
+    _, *three = runs
+    texts = [to_yaml(documents), *(log for run in three for log in run.logs.values())]
+    texts += [json.dumps(manifest(version)) for version in (1, 2, 3)]
+    texts += [json.dumps(a.metadata) for r in three for t in r.outputs.values() for a in t.values()]
+    for secret in CREDENTIALS.values():
+        assert not any(secret in text for text in texts)
+
+
+def test_a_run_with_an_unknown_parameter_is_refused(runs, documents):
+    cluster, *_ = runs
+    with pytest.raises(RunRefused):
+        cluster.run(documents, "minio://mlpipeline/v2", {"stepz": 3})
+
+
+def files(folder: Path) -> set[str]:
+    """Names in a folder, without the parts of them that TFX and TFMA make up anew."""
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {name for name in found if "events.out" not in name}
+
+
+def digest(folder: Path) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*"))]
