@@ -6,18 +6,14 @@ from pathlib import Path
 
 import click
 
+from pipeline.options import config_option, overrides_option
+
 _BACKENDS = ("2.14", "2.15", "2.16", "2.17")
 
 
 @click.command("compile")
-@click.option(
-    "--config",
-    default="digits",
-    show_default=True,
-    metavar="FILE|NAME",
-    help="YAML file, or the name of a configuration that ships.",
-)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
+@config_option
+@overrides_option
 @click.option("--image", required=True, metavar="REF@sha256:…", help="Container image by digest.")
 @click.option("--data", required=True, metavar="URI", help="Image TFRecords; may hold {SPAN}.")
 @click.option("--serving", required=True, metavar="URI", help="Release store.")

@@ -15,6 +15,7 @@ from components.trainer.preemption import Preempted
 from pipeline.config import ConfigError
 from pipeline.datasets.command import data
 from pipeline.model_commands import decode, encode, sample
+from pipeline.options import config_option, overrides_option
 from pipeline.releases_command import releases
 from pipeline.report.command import report
 from pipeline.train_command import train
@@ -57,16 +58,10 @@ def cli(debug: bool) -> None:
 
 
 @cli.command()
-@click.option(
-    "--config",
-    default="digits",
-    show_default=True,
-    metavar="FILE|NAME",
-    help="YAML file, or the name of a configuration that ships.",
-)
+@config_option
 @click.option("--data", "data_path", type=click.Path(path_type=Path), help="Image TFRecords.")
 @click.option("--root", type=click.Path(path_type=Path), help="Run root.  [default: runs/NAME]")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
+@overrides_option
 @click.option("--verbose", is_flag=True, help="Show the logs of TensorFlow, Beam and TFX.")
 def run(
     config: str,

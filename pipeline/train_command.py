@@ -9,17 +9,12 @@ import click
 from components.errors import PipelineError
 from pipeline import config as configuration
 from pipeline.config import Config
+from pipeline.options import config_option, overrides_option
 
 
 @click.command()
 @click.argument("stage", type=click.Choice(["vqvae", "prior"]))
-@click.option(
-    "--config",
-    default="digits",
-    show_default=True,
-    metavar="FILE|NAME",
-    help="YAML file, or the name of a configuration that ships.",
-)
+@config_option
 @click.option(
     "--data",
     required=True,
@@ -42,7 +37,7 @@ from pipeline.config import Config
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="prior: what Transform wrote; part of the exported encoder.",
 )
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
+@overrides_option
 @click.option("--verbose", is_flag=True, help="Show the logs of TensorFlow.")
 def train(
     stage: str,

@@ -36,7 +36,7 @@ _LOST = (
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Where a training writes: `checkpoints` (folder or URI) outlives the run, `logs` is its own."""
+    """Where a training writes: `checkpoints` (folder or URI) outlives the run, `logs` does not."""
 
     checkpoints: str
     logs: str
