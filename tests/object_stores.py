@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import urllib.request
 from collections.abc import Iterator
 
 from components.object_store import Folder
@@ -33,6 +34,8 @@ def s3_server(*buckets: str) -> Iterator[str]:
         CREDENTIALS, AWS_ENDPOINT_URL=address, AWS_DEFAULT_REGION="us-east-1", NO_PROXY="127.0.0.1"
     )
     try:
+        # All of moto's servers in one process share what they hold.
+        urllib.request.urlopen(f"{address}/moto-api/reset", b"").close()
         files = s3fs.S3FileSystem(skip_instance_cache=True)
         for bucket in buckets:
             files.mkdir(bucket)

@@ -1,0 +1,74 @@
+"""Checkpoints in an object store are found again by the next process."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+import tensorflow as tf
+from object_stores import s3_server
+
+from components.errors import PipelineError
+from components.object_store import Folder
+from components.trainer.checkpoints import Checkpoints
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server():
+    with s3_server("bucket") as address:
+        yield address
+
+
+def checkpoints(uri, value=0.0, writes=True):
+    model = keras.Sequential([keras.Input([1]), keras.layers.Dense(1)])
+    optimizer = keras.optimizers.SGD()
+    optimizer.build(model.trainable_variables)
+    variable = tf.Variable(value)
+    return Checkpoints(uri, model, optimizer, [variable], 2, writes), variable
+
+
+def test_the_last_and_the_best_come_back(request):
+    uri = f"s3://bucket/{request.node.name}"
+    first, variable = checkpoints(uri)
+    assert not first.restore_last()
+    for step in (1, 2, 3):
+        variable.assign(step)
+        first.save(step)
+        if step == 2:
+            first.save_best(step)
+    second, variable = checkpoints(uri)
+    assert second.restore_last()
+    assert float(variable) == 3.0
+    assert second.restore_best()
+    assert float(variable) == 2.0
+    names = list(Folder(uri).find())
+    assert not any("ckpt-1." in name for name in names)  # two are kept, there as here
+    variable.assign(4.0)
+    second.save(4)
+    third, variable = checkpoints(uri)
+    assert third.restore_last()
+    assert float(variable) == 4.0
+
+
+def test_only_one_worker_writes(request):
+    uri = f"s3://bucket/{request.node.name}"
+    other, _ = checkpoints(uri, writes=False)
+    other.save(1)
+    assert Folder(uri).find() == {}
+
+
+def test_stopped_while_uploading_the_old_one_is_there(request, monkeypatch):
+    uri = f"s3://bucket/{request.node.name}"
+    first, variable = checkpoints(uri, value=1.0)
+    first.save(1)
+
+    def full(self, path, data):
+        raise PipelineError("object store: full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write", full)
+        variable.assign(2.0)
+        with pytest.raises(PipelineError, match="full"):
+            first.save(2)
+    second, variable = checkpoints(uri)
+    assert second.restore_last()
+    assert float(variable) == 1.0
