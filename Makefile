@@ -26,14 +26,19 @@ lint: setup ## check style and formatting
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 
-lock: setup ## resolve the dependencies of pyproject.toml into requirements.lock; ARGS=--upgrade
-	@PATH="$$PATH:.tools/uv/bin" uv pip compile --quiet --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev \
-		$(ARGS) pyproject.toml -o requirements.lock
-	@! grep -n '://' requirements.lock || { echo "error: an address does not belong in requirements.lock" >&2; exit 1; }
+lock: setup ## resolve the dependencies of pyproject.toml into the lock files; ARGS=--upgrade
+	@PATH="$$PATH:.tools/uv/bin"; \
+	lock="uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-header $(ARGS) pyproject.toml"; \
+	$$lock --extra dev -o requirements.lock && \
+	$$lock --extra gpu --constraint requirements.lock -o requirements-gpu.lock
+	@! grep -n '://' requirements*.lock || { echo "error: an address does not belong in a lock file" >&2; exit 1; }
+
+image-check: setup ## build the container image without Docker and run a component in it (as root)
+	@scripts/image_check.sh
 
 clean: ## remove the environment and caches; runs/ and data/ stay
 	@rm -rf .venv .tools .pytest_cache .ruff_cache build dist *.egg-info
 	@find . -name __pycache__ -type d -not -path './runs/*' -not -path './data/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup run test test-slow bench lint lock clean
+.PHONY: help setup run test test-slow bench lint lock image-check clean

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-PREFIX = "VQVAE-VERDICT "
+_PREFIX = "VQVAE-VERDICT "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +18,12 @@ class Verdict:
 
 def format_verdict(released: int | None, reason: str = "") -> str:
     """The line."""
-    return PREFIX + json.dumps(dataclasses.asdict(Verdict(released, reason)))
+    return _PREFIX + json.dumps(dataclasses.asdict(Verdict(released, reason)))
 
 
-def parse_verdict(line: str) -> Verdict | None:
-    """What such a line says; None for any other."""
-    if not line.startswith(PREFIX):
-        return None
-    return Verdict(**json.loads(line.removeprefix(PREFIX)))
+def find_verdict(log: str) -> Verdict | None:
+    """What the last such line of a log says; None where there is none."""
+    for line in reversed(log.splitlines()):
+        if line.startswith(_PREFIX):
+            return Verdict(**json.loads(line.removeprefix(_PREFIX)))
+    return None

@@ -16,7 +16,7 @@ from standin import BACKEND_2_14, BACKEND_2_15, Cluster, RunRefused
 from components.evaluator import results
 from components.object_store import Folder
 from kubeflow.compile import Places, compile_pipeline, to_yaml
-from kubeflow.verdict import parse_verdict
+from kubeflow.verdict import find_verdict
 from pipeline import config as configuration
 from pipeline import local
 from pipeline.root import Root
@@ -88,7 +88,7 @@ def test_each_run_releases_and_says_so_in_its_last_line(runs):
     for version, run in enumerate(three, start=1):
         assert run.warnings == []
         last = run.logs["Pusher"].splitlines()[-1]
-        assert parse_verdict(last).released == version
+        assert find_verdict(last).released == version
         assert manifest(version)["push_id"] == run.id
         assert manifest(version)["lineage"]["pipeline_run_id"] == run.id
     store = Folder("s3://models/digits")
@@ -177,7 +177,7 @@ def test_a_refused_candidate_leaves_the_store_alone_and_says_why(runs, documents
     cluster, *_ = runs
     before = Folder("s3://models/digits").find()
     refused = cluster.run(documents, "minio://mlpipeline/v2", {"gate_nmse_max": 0.0001})
-    verdict = parse_verdict(refused.logs["Pusher"].splitlines()[-1])
+    verdict = find_verdict(refused.logs["Pusher"].splitlines()[-1])
     assert verdict.released is None
     assert "nmse" in verdict.reason
     assert "at most 0.0001" in verdict.reason
