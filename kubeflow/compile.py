@@ -16,6 +16,7 @@ import yaml
 
 from components.object_store import is_remote
 from kubeflow import lint, pods, runtime_parameters
+from kubeflow.training_job.settings import for_component
 from pipeline.config import Config, ConfigError
 
 Json = dict[str, Any]
@@ -68,11 +69,15 @@ def compile_pipeline(config: Config, places: Places, backend: str = BACKENDS[-1]
     for name, task in spec["root"]["dag"]["tasks"].items():
         label = spec["components"][name]["executorLabel"]
         pod = config.kubeflow.pod(name)
+        workers = for_component(config, name, places.image)
         container = executors[label].get("container")
         if container is None:  # an importer has no pod
             continue
         # A hook of Vertex AI's that the backend never runs.
         container.pop("lifecycle", None)
+        if workers:
+            container["args"] += ["--component", name, "--training-job", workers.model_dump_json()]
+            pod = pod.model_copy(update={"gpu_count": 0})  # the GPUs are the workers'
         container["resources"] = pods.resources(pod)
         if pod.env:
             container["env"] = [{"name": k, "value": v} for k, v in sorted(pod.env.items())]

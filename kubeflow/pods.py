@@ -64,20 +64,7 @@ def platform(pod: PodSettings, backend: tuple[int, int]) -> Json:
     if pod.node_selector:
         found["nodeSelector"] = {"labels": dict(pod.node_selector)}
     if pod.tolerations:
-        found["tolerations"] = [
-            {
-                name: value
-                for name, value in (
-                    ("key", each.key),
-                    ("operator", each.operator),
-                    ("value", each.value),
-                    ("effect", each.effect),
-                    ("tolerationSeconds", each.seconds),
-                )
-                if value is not None
-            }
-            for each in pod.tolerations
-        ]
+        found["tolerations"] = [each.as_kubernetes() for each in pod.tolerations]
     if pod.volumes:
         found["pvcMount"] = [
             {

@@ -29,6 +29,17 @@ class Toleration(Section):
     # How long a NoExecute taint is tolerated. Seconds, default for ever.
     seconds: Annotated[int | None, Field(ge=0)] = None
 
+    def as_kubernetes(self) -> dict[str, str | int]:
+        """As it stands in a pod."""
+        fields = {
+            "key": self.key,
+            "operator": self.operator,
+            "value": self.value,
+            "effect": self.effect,
+            "tolerationSeconds": self.seconds,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
 
 class VolumeMount(Section):
     """A persistent volume claim and where it is mounted."""
@@ -116,7 +127,10 @@ class TrainingJobConfig(Section):
     staging: str | None = None
     # Port on which the workers speak to each other. Default 2222.
     port: Port = 2222
-    # Name of the workers' service account. Default: the namespace's own.
+    # Name of the TrainingRuntime, which has the workers' volumes, node selector and tolerations
+    # (kubeflow/manifests/training-runtime.yaml). Only of a TrainJob. Default vqvae-training.
+    runtime: str = "vqvae-training"
+    # Name of the workers' service account. Only of a TFJob. Default: the namespace's own.
     service_account: str | None = None
 
 

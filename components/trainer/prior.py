@@ -48,7 +48,8 @@ def run_fn(fn_args: FnArgs) -> None:
         # In a release the VQ-VAE's weights come first.
         begun_with = warm_start.begin(prior, settings.warm_start, "prior", len(vqvae.variables))
     objective = PriorObjective(prior, vqvae, settings.seed)
-    run.train(objective, data, strategy, settings, fn_args, inputs=[fn_args.base_model])
+    weights = os.path.join(fn_args.base_model, "variables", "variables.data-*")
+    run.train(objective, data, strategy, settings, fn_args, inputs=[weights])
     if not is_chief(strategy):
         return
 

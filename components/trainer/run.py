@@ -62,7 +62,7 @@ def train(
     inputs: Sequence[str] = (),
     augment: Augment | None = None,
 ) -> None:
-    """Fits `objective`; `inputs` are paths that decide the result besides the training data."""
+    """Fits `objective`; `inputs` are file patterns of what decides the result besides the data."""
     has_gpu = bool(tf.config.list_logical_devices("GPU"))
     fit(
         objective,
@@ -73,7 +73,7 @@ def train(
         strategy,
         Places(
             checkpoints=_checkpoints(
-                objective.stage, settings, [*_described(fn_args.train_files), *inputs]
+                objective.stage, settings, _described([*fn_args.train_files, *inputs])
             ),
             logs=fn_args.model_run_dir,
         ),

@@ -1,7 +1,8 @@
 """`python -m kubeflow.container`: runs one task of the compiled pipeline.
 
 The command of every task. It takes the arguments of TFX's own container entrypoint, with
-`--override` in addition (`kubeflow.container.overrides`), and the rest for Beam.
+`--override` in addition (`kubeflow.container.overrides`) and, for a Trainer of several workers,
+`--component` and `--training-job` (`kubeflow.training_job`); the rest is for Beam.
 """
 
 from __future__ import annotations
@@ -42,10 +43,18 @@ def run(arguments: Sequence[str]) -> None:
         from kubeflow.container import example_gen
 
         driven = example_gen.drive(invocation, inputs_spec)
-    options.json_serialized_invocation_args = json.dumps(invocation)
-    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+    if options.training_job:
+        from kubeflow.training_job import task
+        from kubeflow.training_job.settings import TrainingJobSettings
 
-    kubeflow_v2_run_executor.main((options, beam_args))
+        workers = TrainingJobSettings.model_validate_json(options.training_job)
+        executor = options.executor_class_path
+        task.run(workers, options.component, executor, invocation, inputs_spec)
+    else:
+        options.json_serialized_invocation_args = json.dumps(invocation)
+        from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+        kubeflow_v2_run_executor.main((options, beam_args))
     output = executor_output.finish(invocation["outputs"]["outputFile"], uris, driven)
     if options.executor_class_path == _PUSHER:
         _tell(executor_output.metadata(output, "pushed_model"))
@@ -57,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", default="{}")
     parser.add_argument("--override", action="append", default=[], metavar="PARAMETER=PLACE")
+    parser.add_argument("--component")
+    parser.add_argument("--training-job", metavar="JSON")
     return parser
 
 

@@ -1,0 +1,1 @@
+"""Several machines for one training: a TrainJob or TFJob that a task starts and follows."""

@@ -1,0 +1,52 @@
+"""A folder that the task and all workers reach: on a volume they mount, or in an object store."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from components.object_store import Folder, is_remote
+
+
+class Staging:
+    """One training's folder.
+
+    Args:
+        place: path or URI; made where it is missing.
+    """
+
+    def __init__(self, place: str):
+        self.place = place.rstrip("/")
+        self._remote = Folder(place) if is_remote(place) else None
+        self._path = None if self._remote else Path(place)
+
+    def put(self, source: Path, name: str) -> None:
+        """Copies a file or a folder to `name`, over what is there."""
+        if self._remote:
+            if source.is_dir():
+                self._remote.upload(source, name)
+            else:
+                self._remote.put({name: source})
+            return
+        target = self._path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        else:
+            shutil.copyfile(source, target)
+
+    def local(self) -> Path:
+        """All of it as a local folder: the volume's own, or a copy."""
+        if self._path:
+            return self._path
+        target = Path(tempfile.mkdtemp(prefix="staging-"))
+        self._remote.download(list(self._remote.find()), target)
+        return target
+
+    def remove(self) -> None:
+        """Removes it."""
+        if self._remote:
+            self._remote.delete(list(self._remote.find()))
+        else:
+            shutil.rmtree(self._path, ignore_errors=True)
