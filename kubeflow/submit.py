@@ -20,7 +20,8 @@ DONE = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"})
 _POLL = 5.0  # seconds between two looks at a run
 _LOG_LINES = 20
 # Tasks of the backend itself, which a person need not see.
-_PLUMBING = ("root", "executor")
+_EXECUTOR = "executor"
+_PLUMBING = ("root", _EXECUTOR)
 _PUSHER = "Pusher"
 
 
@@ -148,33 +149,34 @@ def _end(client: kfp.Client, run: Any, task: str) -> str:
 
 def _log(client: kfp.Client, run: Any, task: str) -> str:
     """What a task's pod printed, from the API server, which reads it from pod or archive."""
-    text = ""
-    for node in _nodes(run, task):
-        path = f"/apis/v1alpha1/runs/{run.run_id}/nodes/{node}/log"
-        text = client._run_api.api_client.call_api(
-            path, "GET", response_type="str", auth_settings=["Bearer"], _return_http_data_only=True
-        )
-    return text or ""
+    nodes = _nodes(run, task)
+    if not nodes:
+        return ""
+    path = f"/apis/v1alpha1/runs/{run.run_id}/nodes/{nodes[-1]}/log"
+    return client._run_api.api_client.call_api(
+        path, "GET", response_type="str", auth_settings=["Bearer"], _return_http_data_only=True
+    )
 
 
 def _nodes(run: Any, task: str) -> list[str]:
     """The nodes of a task that have a pod with its log, the latest try last.
 
-    A task of the pipeline is a graph of its own to the backend, and the pod is below it, under
-    the name `executor`, once more below that for every retry.
+    A task of the pipeline is a graph of its own to the backend. Its pod is the child `executor`,
+    or, where it is tried again, `executor(0)`, `executor(1)`, … below that. Other children of
+    these are what comes next in the pipeline.
     """
-    details = {detail.task_id: detail for detail in _tasks(run)}
-    named = [detail for detail in _tasks(run) if detail.display_name == task]
+    details = {detail.pod_name: detail for detail in _tasks(run)}
     leaves: list[str] = []
 
     def descend(detail: Any) -> None:
-        below = [details.get(child.pod_name or child.task_id) for child in detail.child_tasks or []]
-        found = [child for child in below if child is not None]
-        for child in found:
+        children = [details.get(child.pod_name) for child in detail.child_tasks or []]
+        tries = [each for each in children if each and each.display_name.startswith(_EXECUTOR)]
+        for child in sorted(tries, key=lambda each: each.display_name):
             descend(child)
-        if not found:
-            leaves.append(detail.task_id)
+        if not tries:
+            leaves.append(detail.pod_name)
 
-    for detail in named:
-        descend(detail)
+    for detail in _tasks(run):
+        if detail.display_name == task:
+            descend(detail)
     return leaves

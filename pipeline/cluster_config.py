@@ -22,9 +22,13 @@ Port = Annotated[int, Field(gt=0, lt=65536)]
 class Toleration(Section):
     """A taint that the pod tolerates; the fields are those of Kubernetes."""
 
+    # Name of the taint. Default: any.
     key: str | None = None
+    # Whether the taint must have `value`. Default Equal.
     operator: Literal["Equal", "Exists"] = "Equal"
+    # The taint's value. Default none.
     value: str | None = None
+    # Which effect of it is tolerated. Default: any.
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     # How long a NoExecute taint is tolerated. Seconds, default for ever.
     seconds: Annotated[int | None, Field(ge=0)] = None
@@ -44,15 +48,18 @@ class Toleration(Section):
 class VolumeMount(Section):
     """A persistent volume claim and where it is mounted."""
 
+    # Name of the claim.
     claim: str
+    # Absolute path in the pod.
     path: Annotated[str, Field(pattern="^/")]
 
 
 class SecretVariable(Section):
     """One environment variable from a key of a Kubernetes secret."""
 
-    # Name of the secret and the key in it. Default key: the variable's name.
+    # Name of the secret.
     secret: str
+    # Key in it. Default: the variable's name.
     key: str | None = None
     # Whether the pod may start without it. Default false.
     optional: bool = False
@@ -65,25 +72,29 @@ class PodSettings(Section):
     cpu: str | None = None
     # Memory, such as 8Gi; requested and allowed. Default for all: 4Gi.
     memory: str | None = None
-    # GPUs: the resource's name and how many. Default: nvidia.com/gpu, none.
+    # What the cluster calls its GPUs. Default nvidia.com/gpu.
     gpu_type: str | None = None
+    # How many GPUs. Default 0.
     gpu_count: Annotated[int | None, Field(ge=0)] = None
     # Labels that the node must have, such as {cloud.google.com/gke-accelerator: nvidia-l4}.
     node_selector: dict[str, str] | None = None
+    # Taints that are tolerated. Default none.
     tolerations: tuple[Toleration, ...] | None = None
+    # Claims that are mounted. Default none.
     volumes: tuple[VolumeMount, ...] | None = None
     # Size of /dev/shm in memory, such as 2Gi. Default none: what the container runtime gives.
     shared_memory: str | None = None
-    # Environment variable -> value, and -> secret.
+    # Environment variable -> value; no credentials, for everybody reads the compiled file.
     env: dict[str, str] | None = None
+    # Environment variable -> key of a secret.
     secret_env: dict[str, SecretVariable] | None = None
     # Times a failed pod is started again. Default 2.
     retries: Annotated[int | None, Field(ge=0, le=20)] = None
     # Longest a pod may run, all retries of it apart. Seconds, default none.
     timeout: Annotated[int | None, Field(gt=0)] = None
-    # Numeric user and group; the image's are 1000. From backend 2.16 on; older ones take the
-    # image's. Default: the image's.
+    # Numeric user, from backend 2.16 on. Default: the image's, 1000.
     run_as_user: Annotated[int | None, Field(gt=0)] = None
+    # Numeric group, from backend 2.16 on. Default: the image's, 1000.
     run_as_group: Annotated[int | None, Field(gt=0)] = None
 
     @field_validator("cpu")
@@ -141,6 +152,7 @@ class KubeflowConfig(Section):
     pods: PodSettings = PodSettings()
     # Component -> what differs, such as Trainer-vqvae: {gpu_count: 1, memory: 16Gi}.
     components: dict[str, PodSettings] = {}
+    # The workers, where several train.
     training_job: TrainingJobConfig = TrainingJobConfig()
 
     @model_validator(mode="after")

@@ -67,7 +67,14 @@ def _staged(uri: str) -> str:
     base, _, beginning = base.rpartition("/") if separator else (base, "", "")
     store = Folder(base)
     target = Path(tempfile.mkdtemp(prefix="data-"))
-    changed = {path: when for path, when in store.find().items() if layout.is_tfrecord(path)}
+    # Of a pattern only what it may name: the bucket may hold much else.
+    folders = [name for name in store.names() if name.startswith(beginning)] if beginning else [""]
+    changed = {
+        path: when
+        for folder in folders
+        for path, when in store.find(folder).items()
+        if layout.is_tfrecord(path)
+    }
     for path in changed:
         place = target / path
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ import itertools
 import json
 import threading
 import urllib.parse
+import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -180,12 +181,18 @@ class FakeApi:
         found["looks"] += 1
         over = found["looks"] >= len(self.states)
         ended = "FAILED" if "FAILED" in states.values() else "SUCCEEDED"
-        details = [{"task_id": "root", "display_name": "root", "state": "RUNNING"}]
-        for task, state in states.items():
-            children = [{"pod_name": f"{task}-driver"}, {"pod_name": f"{task}-pod"}]
+        details = [_detail("root", "root", "RUNNING", [])]
+        names = list(states)
+        for task, following in itertools.zip_longest(names, names[1:]):
+            after = [f"{following}-driver"] if following else []
+            state = states[task]
+            # As Argo has them: what comes next is a child of what comes before.
             details += [
-                {"task_id": task, "display_name": task, "state": state, "child_tasks": children},
-                {"task_id": f"{task}-pod", "display_name": "executor", "state": state},
+                _detail(f"{task}-driver", f"{task}-driver", "SUCCEEDED", [task]),
+                _detail(task, task, state, [f"{task}-executor"]),
+                _detail(f"{task}-executor", "executor", state, [f"{task}-try", f"{task}-pod"]),
+                _detail(f"{task}-try", "executor(0)", "FAILED", []),
+                _detail(f"{task}-pod", "executor(1)", state, after),
             ]
         return {
             "run_id": run,
@@ -248,6 +255,16 @@ def serving(api: FakeApi) -> Iterator[FakeApi]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def _detail(node: str, name: str, state: str, children: list[str]) -> Json:
+    return {
+        "task_id": str(uuid.uuid5(uuid.NAMESPACE_OID, node)),
+        "pod_name": node,
+        "display_name": name,
+        "state": state,
+        "child_tasks": [{"pod_name": child} for child in children],
+    }
 
 
 def _body(headers: Any, raw: bytes) -> Any:

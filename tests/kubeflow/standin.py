@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -233,6 +234,8 @@ def _execute(name: str, container: Json, invocation: str, run_id: str, pod: str)
         "KFP_POD_UID": str(uuid.uuid4()),
     }
     printed = io.StringIO()
+    handler = logging.StreamHandler(printed)  # a pod's log has both
+    logging.getLogger().addHandler(handler)
     before, before_tmp = dict(os.environ), tempfile.tempdir
     os.environ.update(variables)
     tempfile.tempdir = pod
@@ -242,6 +245,7 @@ def _execute(name: str, container: Json, invocation: str, run_id: str, pod: str)
     except Exception as error:
         raise TaskFailed(f"{name}: {error}") from error
     finally:
+        logging.getLogger().removeHandler(handler)
         tempfile.tempdir = before_tmp
         os.environ.clear()
         os.environ.update(before)

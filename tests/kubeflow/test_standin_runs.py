@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from object_stores import CREDENTIALS, s3_server, upload
 from standin import BACKEND_2_14, BACKEND_2_15, Cluster, RunRefused
+from tfx.orchestration import metadata as tfx_metadata
 
 from components.evaluator import results
 from components.object_store import Folder
@@ -155,6 +156,15 @@ def test_artifacts_metadata_and_release_equal_those_of_a_local_run(
         assert digest(cluster.objects(examples) / f"Split-{split}") == digest(
             Path(theirs["ImageExampleGen"]["examples"]) / f"Split-{split}"
         )
+    expected = metadata_of_local_run(root, theirs)
+    for task, outputs in first.outputs.items():
+        for name, artifact in outputs.items():
+            found = {
+                key.removeprefix("custom:"): value
+                for key, value in artifact.metadata.items()
+                if key not in CHANGING
+            }
+            assert found == expected[task, name], (task, name)
     with (Path(plan.serving) / "releases" / "1.json").open() as file:
         expected = json.load(file)
     released = manifest(1)
@@ -198,6 +208,35 @@ def test_a_run_with_an_unknown_parameter_is_refused(runs, documents):
     cluster, *_ = runs
     with pytest.raises(RunRefused):
         cluster.run(documents, "minio://mlpipeline/v2", {"stepz": 3})
+
+
+# Of what differs from run to run, or is said by the place: times, ids, paths.
+CHANGING = {
+    "push_id",
+    "pushed_destination",
+    "current_model",
+    "current_model_id",
+    "input_fingerprint",
+}
+
+
+def metadata_of_local_run(root: Root, outputs: dict) -> dict:
+    """(component, output) -> what ML Metadata has on it, in the terms of Kubeflow."""
+    connection = tfx_metadata.sqlite_metadata_connection_config(str(root.metadata))
+    with tfx_metadata.Metadata(connection) as handle:
+        by_uri = {artifact.uri: artifact for artifact in handle.store.get_artifacts()}
+    found = {}
+    for task, made in outputs.items():
+        for name, uri in made.items():
+            artifact = by_uri[uri]
+            values = {}
+            for properties in (artifact.properties, artifact.custom_properties):
+                for key, value in properties.items():
+                    if key not in CHANGING | {"name", "state", "producer_component"}:
+                        plain = getattr(value, value.WhichOneof("value"))
+                        values[key] = float(plain) if isinstance(plain, int) else plain
+            found[task, name] = values
+    return found
 
 
 def files(folder: Path) -> set[str]:
