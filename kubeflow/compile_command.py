@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -60,11 +61,13 @@ def compile_command(
     """
     from kubeflow.compile import Places, compile_pipeline, to_yaml
     from pipeline import config as configuration
+    from pipeline.log_file import libraries_to
 
     settings = configuration.load(config, overrides)
     checkpoints = checkpoints or serving.rstrip("/").rpartition("/")[0] + "/checkpoints"
     places = Places(image, data, serving, checkpoints, pipeline_root)
-    documents = compile_pipeline(settings, places, backend_version)
+    with libraries_to(Path(os.devnull)):  # TensorFlow says what CPU this is
+        documents = compile_pipeline(settings, places, backend_version)
     unfinished = out.with_name(f".{out.name}.unfinished")
     unfinished.write_text(to_yaml(documents), encoding="utf-8")
     unfinished.replace(out)

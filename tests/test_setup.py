@@ -106,15 +106,18 @@ for package in metadata.distributions():
 # --- dependencies -------------------------------------------------------------------------------
 
 
-def test_lock_has_hashes_no_address_and_every_dependency() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
+@pytest.mark.parametrize(
+    ("name", "extra"), [("requirements.lock", "dev"), ("requirements-gpu.lock", "gpu")]
+)
+def test_lock_has_hashes_no_address_and_every_dependency(name: str, extra: str) -> None:
+    lock = (ROOT / name).read_text()
     assert "://" not in lock
     assert "--index-url" not in lock
     pins = re.split(r"\n(?=\S)", lock)
     assert all("--hash=sha256:" in pin for pin in pins if "==" in pin.splitlines()[0])
     locked = {re.match(r"[\w.-]+", pin)[0] for pin in pins if "==" in pin.splitlines()[0]}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    wanted = project["dependencies"] + project["optional-dependencies"][extra]
     names = {re.match(r"[\w.-]+", line)[0].lower().replace("_", "-") for line in wanted}
     assert names <= locked
 

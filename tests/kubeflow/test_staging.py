@@ -1,0 +1,38 @@
+"""The folder that a task and its workers share, on a volume and in an object store."""
+
+from __future__ import annotations
+
+import pytest
+from object_stores import s3_server
+
+from components.object_store import Folder
+from kubeflow.training_job.staging import Staging
+
+
+@pytest.fixture(params=["volume", "s3"])
+def place(request, tmp_path):
+    if request.param == "volume":
+        yield str(tmp_path / "staging/job")
+        return
+    with s3_server("bucket"):
+        yield "s3://bucket/staging/job"
+
+
+def test_what_one_puts_another_finds_and_it_is_gone_in_the_end(place, tmp_path):
+    source = tmp_path / "source"
+    (source / "deep").mkdir(parents=True)
+    (source / "deep/file").write_text("1")
+    staging = Staging(place)
+    staging.remove()  # nothing there yet
+    staging.put(source, "inputs/a")
+    staging.put(source / "deep/file", "task.json")
+    (source / "deep/file").write_text("2")
+    staging.put(source, "inputs/a")
+    found = Staging(place).local()
+    assert (found / "inputs/a/deep/file").read_text() == "2"
+    assert (found / "task.json").read_text() == "1"
+    Staging(place).remove()
+    if "://" in place:
+        assert Folder(place).find() == {}
+    else:
+        assert not found.exists()
