@@ -24,8 +24,6 @@ machine that publishes. Where servers mount it elsewhere, `serving_config.render
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import datetime
 import json
 import uuid
 from collections.abc import Iterator, Mapping
@@ -33,47 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from components import durable_files, serving_config
-from components.errors import PipelineError
+from components.release import MODELS, SERVED, Release, StoreError, complete, stage, to_json
 from components.saved_model import missing_part
-
-SERVED = ("encode", "decode", "sample")
-MODELS = (*SERVED, "evaluate")
-
-# A text file among a SavedModel's assets that holds the version it was released under.
-VERSION_ASSET = "assets/release_version"
-
-
-class StoreError(PipelineError):
-    """The release store cannot do what was asked; the message is one line."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Release:
-    """One release: its version, its manifest and where its SavedModels are."""
-
-    store: Path
-    version: int
-    manifest: dict[str, Any]
-
-    def path(self, model: str) -> Path:
-        """Folder of a SavedModel, one of `MODELS`."""
-        return self.store / model / str(self.version)
-
-    @property
-    def encode(self) -> Path:
-        return self.path("encode")
-
-    @property
-    def decode(self) -> Path:
-        return self.path("decode")
-
-    @property
-    def sample(self) -> Path:
-        return self.path("sample")
-
-    @property
-    def evaluate(self) -> Path:
-        return self.path("evaluate")
 
 
 def publish(
@@ -118,43 +77,6 @@ def publish(
         durable_files.move(staging / "latest", _latest_path(root))
         _write_journal(root, version)
     return release
-
-
-def complete(candidates: Mapping[str, str | Path]) -> dict[str, Path]:
-    """The folders of `MODELS`, each a whole SavedModel.
-
-    Raises:
-        StoreError: one is not.
-    """
-    sources = {model: Path(candidates[model]) for model in MODELS}
-    for model, source in sources.items():
-        if lacking := missing_part(source):
-            raise StoreError(f"nothing released: the {model} model lacks {lacking}; train it again")
-    return sources
-
-
-def stage(
-    staging: Path, sources: Mapping[str, Path], facts: Mapping[str, Any], version: int, push_id: str
-) -> dict[str, Any]:
-    """Writes all that a release consists of to a folder, as `manifest` and one per model.
-
-    Returns:
-        the manifest.
-    """
-    for model, source in sources.items():
-        durable_files.copy_tree(source, staging / model)
-        asset = staging / model / VERSION_ASSET
-        if asset.is_file():
-            durable_files.write(asset, str(version))
-    manifest = {
-        "version": version,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "push_id": push_id,
-        **facts,
-        "files": durable_files.digests(staging),
-    }
-    durable_files.write(staging / "manifest", to_json(manifest))
-    return manifest
 
 
 def rollback(store: str | Path, version: int) -> Release:
@@ -388,8 +310,3 @@ def _manifest_path(root: Path, version: int) -> Path:
 
 def _known(root: Path) -> str:
     return ", ".join(map(str, versions(root))) or "none"
-
-
-def to_json(value: Any) -> str:
-    """The form of every JSON file of a store."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 from components import release_store, remote_releases
 from components.object_store import is_remote
-from components.release_store import Release
+from components.release import Release
 
 LATEST = -1
 
@@ -35,7 +35,7 @@ def opened(store: str, version: int, models: Sequence[str]) -> Iterator[Release 
     Args:
         store: folder or URI of the store.
         version: which release; `LATEST` for the latest.
-        models: which of `release_store.MODELS` are needed.
+        models: which of `components.release.MODELS` are needed.
 
     Yields:
         the release; None if the latest is asked for and nothing was released yet.

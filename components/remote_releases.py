@@ -32,9 +32,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components import release_store, serving_config
+from components import serving_config
 from components.object_store import Folder
-from components.release_store import MODELS, SERVED, Release, StoreError, to_json
+from components.release import MODELS, SERVED, Release, StoreError, complete, stage, to_json
 
 _ABANDONED = datetime.timedelta(days=1)
 _CLAIMS, _PUSHES = ".store/claims", ".store/pushes"
@@ -54,7 +54,7 @@ def publish(
     Raises:
         StoreError, PipelineError: a candidate is incomplete, or the store cannot be written.
     """
-    sources = release_store.complete(candidates)
+    sources = complete(candidates)
     folder = Folder(store)
     push = _push(folder, push_id)
     version = push["version"] if push else _claim(folder, push_id)
@@ -65,7 +65,7 @@ def publish(
         _remove_abandoned(folder, version)
         with tempfile.TemporaryDirectory(prefix="release-") as scratch:
             staging = Path(scratch)
-            manifest = release_store.stage(staging, sources, facts, version, push_id)
+            manifest = stage(staging, sources, facts, version, push_id)
             _upload(folder, staging, version)
     if version > (_pinned(folder) or 0):
         # What servers and `fetch` follow: with this write the release is made.

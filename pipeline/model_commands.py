@@ -11,7 +11,7 @@ import click
 
 from components import release_store
 from components.errors import PipelineError
-from components.release_store import Release
+from components.release import Release
 from pipeline.log_file import libraries_to
 from pipeline.root import Root
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from components.errors import PipelineError
-from components.release_store import Release
+from components.release import Release
 
 _BATCH = 256
 

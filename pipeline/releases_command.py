@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from components import release_store
-from components.release_store import StoreError
+from components.release import Release, StoreError
 
 # Columns of `list` beside version, time and state: heading, metric, format.
 _METRICS = (
@@ -78,7 +78,7 @@ def rollback(version: int, root: Path, store: Path | None) -> None:
     click.echo(f"release {release.version} in {folder} is now the one that is served")
 
 
-def _row(folder: Path, version: int, latest: release_store.Release | None) -> tuple[str, ...]:
+def _row(folder: Path, version: int, latest: Release | None) -> tuple[str, ...]:
     try:
         manifest = release_store.get(folder, version).manifest
     except StoreError:

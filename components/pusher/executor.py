@@ -16,7 +16,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components import baseline, release_store, releases
+from components import baseline, release, releases
 from components.errors import PipelineError
 from components.evaluator import results
 
@@ -46,7 +46,7 @@ class Executor(base_executor.BaseExecutor):
             return
         model = artifact_utils.get_single_instance(input_dict["model"])
         exported = os.path.join(model.uri, "release")
-        candidates = {name: os.path.join(exported, name) for name in release_store.SERVED}
+        candidates = {name: os.path.join(exported, name) for name in release.SERVED}
         candidates["evaluate"] = path_utils.serving_model_path(model.uri)
         manifest = releases.publish(
             exec_properties["serving_path"],

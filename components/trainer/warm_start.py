@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from components import releases
-from components.release_store import Release
+from components.release import Release
 from components.trainer.config import WarmStart
 from components.trainer.progress import LOGGER
 

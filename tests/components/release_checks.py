@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 from components import release_store, serving_config
-from components.release_store import MODELS, SERVED
+from components.release import MODELS, SERVED, VERSION_ASSET
 
 
 def make_candidate(folder: Path, seed: int = 0, size: int = 1000) -> dict[str, Path]:
@@ -18,7 +18,7 @@ def make_candidate(folder: Path, seed: int = 0, size: int = 1000) -> dict[str, P
         data.write_bytes(generator.randbytes(size))
     for model in SERVED:
         (folder / model / "assets").mkdir()
-        (folder / model / release_store.VERSION_ASSET).write_text("0")
+        (folder / model / VERSION_ASSET).write_text("0")
     return {model: folder / model for model in MODELS}
 
 

@@ -8,7 +8,7 @@ import pytest
 from release_checks import check_clean, check_pointers, make_candidate, visible
 
 from components import release_store
-from components.release_store import MODELS, SERVED, StoreError
+from components.release import MODELS, SERVED, StoreError
 
 
 @pytest.fixture

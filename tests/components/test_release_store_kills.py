@@ -14,7 +14,7 @@ import pytest
 from release_checks import check_clean, check_pointers, configured, make_candidate, visible
 
 from components import release_store
-from components.release_store import MODELS
+from components.release import MODELS
 
 WRITER = Path(__file__).with_name("release_writer.py")
 

@@ -12,7 +12,7 @@ from release_checks import make_candidate
 from components import releases, remote_releases, serving_config
 from components.errors import PipelineError
 from components.object_store import Folder
-from components.release_store import MODELS, StoreError
+from components.release import MODELS, StoreError
 
 
 @pytest.fixture(scope="module", autouse=True)
