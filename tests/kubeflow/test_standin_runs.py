@@ -210,14 +210,12 @@ def test_a_run_with_an_unknown_parameter_is_refused(runs, documents):
         cluster.run(documents, "minio://mlpipeline/v2", {"stepz": 3})
 
 
-# Of what differs from run to run, or is said by the place: times, ids, paths.
+# What differs from run to run or is said by the place (ids, paths, why there is no baseline), and
+# what only TFX's local launcher notes.
 CHANGING = {
-    "push_id",
-    "pushed_destination",
-    "current_model",
-    "current_model_id",
-    "input_fingerprint",
-}
+    "push_id", "pushed_destination", "current_model", "current_model_id", "input_fingerprint",
+    "reason", "baseline_reason", "is_external",
+}  # fmt: skip
 
 
 def metadata_of_local_run(root: Root, outputs: dict) -> dict:
@@ -234,6 +232,8 @@ def metadata_of_local_run(root: Root, outputs: dict) -> dict:
                 for key, value in properties.items():
                     if key not in CHANGING | {"name", "state", "producer_component"}:
                         plain = getattr(value, value.WhichOneof("value"))
+                        if value.WhichOneof("value") == "struct_value":  # TFX's wrapper of JSON
+                            plain = plain.fields["__value__"].string_value
                         values[key] = float(plain) if isinstance(plain, int) else plain
             found[task, name] = values
     return found
