@@ -17,6 +17,7 @@ from tfx.components.example_gen import input_processor
 from tfx.orchestration.kubeflow.v2.file_based_example_gen import driver
 from tfx.utils import proto_utils
 
+from components.errors import PipelineError
 from components.example_gen import layout
 from components.object_store import Folder, is_remote
 from kubeflow.container import executor_output
@@ -66,7 +67,9 @@ def _staged(uri: str) -> str:
     base, separator, pattern = uri.partition("{")
     base, _, beginning = base.rpartition("/") if separator else (base, "", "")
     store = Folder(base)
-    target = Path(tempfile.mkdtemp(prefix="data-"))
+    # Below a folder of the same name, so that an error about a file tells which it is.
+    target = Path(tempfile.mkdtemp(prefix="data-"), base.replace("://", "/"))
+    target.mkdir(parents=True)
     # Of a pattern only what it may name: the bucket may hold much else.
     folders = [name for name in store.names() if name.startswith(beginning)] if beginning else [""]
     changed = {
@@ -80,7 +83,10 @@ def _staged(uri: str) -> str:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.touch()
     local = os.path.join(target, beginning + separator + pattern) if separator else str(target)
-    found = layout.input_config_for(local)
+    try:
+        found = layout.input_config_for(local)
+    except PipelineError as error:
+        raise PipelineError(str(error).replace(str(target), base)) from None
     processor = input_processor.FileBasedInputProcessor(found.input_base, found.input_config.splits)
     span, version = processor.resolve_span_and_version()
     needed = [
