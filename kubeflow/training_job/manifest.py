@@ -18,7 +18,9 @@ from pipeline.cluster_config import PodSettings
 Json = dict[str, Any]
 
 GROUPS = {"trainjob": ("trainer.kubeflow.org", "v1alpha1"), "tfjob": ("kubeflow.org", "v1")}
+KINDS = {"trainjob": "TrainJob", "tfjob": "TFJob"}
 PLURALS = {"trainjob": "trainjobs", "tfjob": "tfjobs"}
+CONTAINERS = {"trainjob": "node", "tfjob": "tensorflow"}  # the controllers look for these names
 # Which pods are a job's, and where a pod says which worker it is.
 POD_LABELS = {
     "trainjob": "jobset.sigs.k8s.io/jobset-name",
@@ -27,6 +29,12 @@ POD_LABELS = {
 INDEX_LABELS = {
     "trainjob": "batch.kubernetes.io/job-completion-index",
     "tfjob": "training.kubeflow.org/replica-index",
+}
+# Of a TFJob's pods; those of a TrainJob have them by the TrainingRuntime. Without them no network
+# policy knows the pods, and a sidecar of Istio's, as profiles have it, keeps a job from ending.
+_OWN_LABELS = {
+    "app.kubernetes.io/component": "training",
+    "sidecar.istio.io/inject": "false",
 }
 HOSTS_VARIABLE = "VQVAE_WORKER_HOSTS"
 _LONGEST_NAME = 40  # pods add `-node-0-<index>` and more of their own; 63 is the limit
@@ -48,21 +56,21 @@ def build(settings: TrainingJobSettings, name: str, command: list[str]) -> Json:
     """
     group, version = GROUPS[settings.job.backend]
     metadata: Json = {"name": name, "labels": {"app.kubernetes.io/part-of": "vqvae-pipeline"}}
-    if "KFP_POD_NAME" in os.environ:
+    pod, uid = os.environ.get("KFP_POD_NAME"), os.environ.get("KFP_POD_UID")
+    if pod and uid:
         # Kubernetes removes the job with the pod of the task, if that is the only way it ends.
-        metadata["ownerReferences"] = [
-            {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "name": os.environ["KFP_POD_NAME"],
-                "uid": os.environ.get("KFP_POD_UID", ""),
-            }
-        ]
-    spec = _train_job(settings, name, command)
-    kind = "TrainJob"
+        owner = {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}
+        metadata["ownerReferences"] = [owner]
     if settings.job.backend == "tfjob":
-        spec, kind = _tf_job(settings, command), "TFJob"
-    return {"apiVersion": f"{group}/{version}", "kind": kind, "metadata": metadata, "spec": spec}
+        spec = _tf_job(settings, command)
+    else:
+        spec = _train_job(settings, name, command)
+    return {
+        "apiVersion": f"{group}/{version}",
+        "kind": KINDS[settings.job.backend],
+        "metadata": metadata,
+        "spec": spec,
+    }
 
 
 def _train_job(settings: TrainingJobSettings, name: str, command: list[str]) -> Json:
@@ -104,7 +112,7 @@ def _tf_job(settings: TrainingJobSettings, command: list[str]) -> Json:
         volumes.append({"name": "shared-memory", "emptyDir": memory})
         mounts.append({"name": "shared-memory", "mountPath": "/dev/shm"})
     container = {
-        "name": "tensorflow",  # the operator looks for this name
+        "name": CONTAINERS["tfjob"],
         "image": settings.image,
         "command": command,
         "env": _environment(pod),
@@ -141,7 +149,7 @@ def _tf_job(settings: TrainingJobSettings, command: list[str]) -> Json:
             "Worker": {
                 "replicas": settings.workers,
                 "restartPolicy": "Never",
-                "template": {"spec": spec},
+                "template": {"metadata": {"labels": _OWN_LABELS}, "spec": spec},
             }
         },
     }

@@ -1,8 +1,9 @@
 """A small Kubernetes API server with the controller of TrainJobs and TFJobs, for the real client.
 
-It enforces names, conflicts and TrainJob's schema, deletes what a deleted job owns, and really
-starts the workers: processes of this machine, from the manifest's own command and environment.
-Where a cluster has a name service it gives each worker's name an address of this machine.
+It enforces names, conflicts, TrainJob's schema and the installed Role, deletes what a deleted job
+or pod owns, and really starts the workers: processes of this machine, from the manifest's own
+command and environment. Where a cluster has a name service it gives each worker's name an address
+of this machine.
 """
 
 from __future__ import annotations
@@ -18,17 +19,20 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import kubeflow_trainer_api.models as trainer_models
+import yaml
 
-from kubeflow.training_job.manifest import HOSTS_VARIABLE, INDEX_LABELS, POD_LABELS
+import kubeflow
+from kubeflow.training_job.manifest import CONTAINERS, HOSTS_VARIABLE, INDEX_LABELS, POD_LABELS
 
 Json = dict[str, Any]
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_ROLE = Path(kubeflow.__path__[0]) / "manifests/training-rbac.yaml"
 
 
 class Refused(Exception):
@@ -39,16 +43,29 @@ class FakeCluster:
     """State of the cluster, and how a test steers it.
 
     Attributes:
-        forbidden: verbs that the service account may not use.
-        hiccups: status codes with which the next reads are answered.
+        allowed: (resource, verb) of what the service account may do; at first, what the Role of
+            kubeflow/manifests grants.
+        hiccups: verb -> status codes with which its next requests are answered.
+        lost_answers: verbs whose next request is done, and answered with an error all the same.
+        script: what happens just before each of the next looks at a job.
+        cut_logs: connections for logs that end in the middle of a line.
         secrets: secret -> key -> value.
         run_workers: whether processes are started; otherwise `finish` ends jobs.
         created, deleted: names of jobs, in order.
     """
 
     def __init__(self, run_workers: bool = True):
-        self.forbidden: set[str] = set()
-        self.hiccups: list[int] = []
+        role = next(iter(yaml.safe_load_all(_ROLE.read_text())))
+        self.allowed = {
+            (resource, verb)
+            for rule in role["rules"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+        self.hiccups: dict[str, list[int]] = {}
+        self.lost_answers: list[str] = []
+        self.cut_logs = 0
+        self.script: list[Callable[[], object]] = []
         self.secrets: dict[str, dict[str, str]] = {}
         self.run_workers = run_workers
         self.created: list[str] = []
@@ -60,7 +77,7 @@ class FakeCluster:
         self._lock = threading.RLock()
 
     def create(self, plural: str, body: Json) -> Json:
-        self._allowed("create")
+        self._admit(plural, "create")
         name = body["metadata"]["name"]
         if not _NAME.fullmatch(name) or len(f"{name}-node-0-99") > 63:
             raise Refused(422, f'metadata.name: Invalid value: "{name}"')
@@ -76,23 +93,31 @@ class FakeCluster:
             self.jobs[name] = {**body, "spec": {**body["spec"], "suspend": False}, "status": {}}
             self.created.append(name)
             self._start(plural, name, body["spec"])
-        return self.jobs[name]
+            self._may_lose("create")
+            return self.jobs[name]
 
-    def get(self, name: str) -> Json:
-        self._allowed("get")
-        if self.hiccups:
-            raise Refused(self.hiccups.pop(0), "etcd leader changed")
+    def get(self, plural: str, name: str) -> Json:
+        self._admit(plural, "get")
+        if self.script:
+            self.script.pop(0)()
         with self._lock:
             if name not in self.jobs:
                 raise Refused(404, f"{name} not found")
             self._judge(name)
             return self.jobs[name]
 
-    def delete(self, name: str) -> Json:
-        self._allowed("delete")
+    def delete(self, plural: str, name: str) -> Json:
+        self._admit(plural, "delete")
         with self._lock:
             if name not in self.jobs:
                 raise Refused(404, f"{name} not found")
+            self.remove(name)
+            self._may_lose("delete")
+        return {"status": "Success"}
+
+    def remove(self, name: str) -> None:
+        """A job and what it owns, whoever wants it."""
+        with self._lock:
             del self.jobs[name]
             self.deleted.append(name)
             for pod in [each for each in self.pods if self.pods[each]["job"] == name]:
@@ -100,9 +125,15 @@ class FakeCluster:
                 if process := self.processes.get(pod):
                     process.terminate()
                     process.wait(timeout=30)
-        return {"status": "Success"}
+
+    def owner_gone(self, uid: str) -> None:
+        """The garbage collector, when the pod of this uid is no more."""
+        for name, job in list(self.jobs.items()):
+            if uid in (owner["uid"] for owner in job["metadata"].get("ownerReferences", [])):
+                self.remove(name)
 
     def list_pods(self, selector: str) -> list[Json]:
+        self._admit("pods", "list")
         with self._lock:
             key, _, value = selector.partition("=")
             return [
@@ -120,13 +151,31 @@ class FakeCluster:
         """A worker's pod."""
         name = f"{job}-node-0-{index}"
         labels = {POD_LABELS[backend]: job, INDEX_LABELS[backend]: str(index)}
-        metadata = {"name": name, "labels": labels}
-        self.pods[name] = {"metadata": metadata, "status": status, "job": job}
+        metadata = {"name": name, "labels": labels, "uid": f"{name}-{len(self.created)}"}
+        spec = {"containers": [{"name": CONTAINERS[backend]}]}
+        self.pods[name] = {"metadata": metadata, "spec": spec, "status": status, "job": job}
         return name
 
-    def _allowed(self, verb: str) -> None:
-        if verb in self.forbidden:
-            raise Refused(403, f"cannot {verb} resource in API group")
+    def log(self, pod: str, container: str | None) -> Path:
+        """File with what a pod has written."""
+        self._admit("pods/log", "get")
+        if pod not in self.pods:
+            raise Refused(404, f'pods "{pod}" not found')
+        names = [each["name"] for each in self.pods[pod]["spec"]["containers"]]
+        if container not in names:
+            raise Refused(400, f"container {container} is not valid for pod {pod}")
+        return self.logs / pod
+
+    def _admit(self, resource: str, verb: str) -> None:
+        if (resource, verb) not in self.allowed:
+            raise Refused(403, f"cannot {verb} resource {resource} in API group")
+        if statuses := self.hiccups.get(verb):
+            raise Refused(statuses.pop(0), "etcd leader changed")
+
+    def _may_lose(self, verb: str) -> None:
+        if verb in self.lost_answers:
+            self.lost_answers.remove(verb)
+            raise Refused(504, "request did not complete within the allotted timeout")
 
     def _start(self, plural: str, job: str, spec: Json) -> None:
         if not self.run_workers:
@@ -184,7 +233,11 @@ class FakeCluster:
         codes = {pod: process.poll() for pod, process in own.items()}
         for pod, code in codes.items():
             if code is not None and pod in self.pods:
-                terminated = {"exitCode": code, "reason": "Error" if code else "Completed"}
+                if "containerStatuses" in self.pods[pod]["status"]:
+                    continue
+                now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+                reason = "Error" if code else "Completed"
+                terminated = {"exitCode": code, "reason": reason, "finishedAt": now}
                 self.pods[pod]["status"] = {
                     "phase": "Failed" if code else "Succeeded",
                     "containerStatuses": [_container_status({"terminated": terminated})],
@@ -200,6 +253,13 @@ def container_waiting(reason: str, message: str) -> Json:
     """Status of a pod whose container does not start."""
     waiting = {"waiting": {"reason": reason, "message": message}}
     return {"phase": "Pending", "containerStatuses": [_container_status(waiting)]}
+
+
+def container_ended(code: int, reason: str, finished: str) -> Json:
+    """Status of a pod whose container has ended, at an hour such as 12:00:01."""
+    terminated = {"exitCode": code, "reason": reason, "finishedAt": f"2026-01-01T{finished}Z"}
+    status = _container_status({"terminated": terminated})
+    return {"phase": "Failed", "containerStatuses": [status]}
 
 
 def _container_status(state: Json) -> Json:
@@ -224,16 +284,19 @@ def serving(cluster: FakeCluster) -> Iterator[FakeCluster]:
             parts = url.path.strip("/").split("/")
             try:
                 if parts[-1] == "log":
-                    self._stream(parts[-2], query.get("follow") == "True")
+                    assert (query["follow"], query["timestamps"]) == ("True", "True")
+                    path = cluster.log(parts[-2], query.get("container"))
+                    self._stream(parts[-2], path)
                 elif parts[-1] == "pods":
                     items = cluster.list_pods(query["labelSelector"])
                     self._send(200, {"kind": "PodList", "apiVersion": "v1", "items": items})
                 elif self.command == "POST":
                     self._send(201, cluster.create(parts[-1], json.loads(raw)))
                 elif self.command == "DELETE":
-                    self._send(200, cluster.delete(parts[-1]))
+                    assert query["propagationPolicy"] == "Foreground"
+                    self._send(200, cluster.delete(*parts[-2:]))
                 else:
-                    self._send(200, cluster.get(parts[-1]))
+                    self._send(200, cluster.get(*parts[-2:]))
             except Refused as refusal:
                 status, message = refusal.args
                 self._send(status, {"kind": "Status", "code": status, "message": message})
@@ -248,24 +311,35 @@ def serving(cluster: FakeCluster) -> Iterator[FakeCluster]:
             self.end_headers()
             self.wfile.write(data)
 
-        def _stream(self, pod: str, follow: bool) -> None:
+        def _stream(self, pod: str, path: Path) -> None:
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-            path = cluster.logs / pod
+            data, lines = b"", 0
             with path.open("rb") if path.exists() else contextlib.nullcontext() as log:
                 while True:
                     process = cluster.processes.get(pod)
                     ended = process is None or process.poll() is not None
-                    data = log.read() if log else b""
-                    if data:
-                        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
-                        self.wfile.flush()
-                    elif ended or not follow:
+                    data += log.read() if log else b""
+                    *whole, data = data.split(b"\n")
+                    for line in whole:
+                        # Always the same for a line, as the kubelet has them.
+                        stamp = f"2026-01-01T00:00:00.{lines:09d}Z ".encode()
+                        lines += 1
+                        if cluster.cut_logs and lines > 2:
+                            cluster.cut_logs -= 1
+                            self._chunk(stamp + line[: len(line) // 2])
+                            self.close_connection = True
+                            return
+                        self._chunk(stamp + line + b"\n")
+                    if ended and not whole:
                         break
-                    else:
-                        time.sleep(0.05)
+                    time.sleep(0.02)
             self.wfile.write(b"0\r\n\r\n")
+
+        def _chunk(self, data: bytes) -> None:
+            self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            self.wfile.flush()
 
         def log_message(self, *arguments: Any) -> None:
             pass
