@@ -78,8 +78,6 @@ class Connection:
                     cookies=cookies,
                     credentials=TokenFile() if self.token_file is not None else None,
                 )
-        # Otherwise every connection error is tried again for minutes, inside of urllib3.
-        client._run_api.api_client.configuration.retries = False
         return client
 
     @contextlib.contextmanager
