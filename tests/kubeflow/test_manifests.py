@@ -62,8 +62,52 @@ def pods(thing):
 def test_the_kustomization_lists_every_file():
     files = {path.name for path in FOLDER.glob("*.yaml")}
     assert files == {*KUSTOMIZATION["resources"], "kustomization.yaml", TEMPLATE}
-    images = {pod["containers"][0]["image"] for each in OBJECTS for pod in pods(each)}
-    assert {each["name"] for each in KUSTOMIZATION["images"]} == images - {"vqvae"}
+
+
+def test_every_image_gets_a_fixed_version_from_the_kustomization():
+    images = {
+        container["image"]
+        for each in OBJECTS
+        for pod in pods(each)
+        for container in pod["containers"] + pod.get("initContainers", [])
+    }
+    pinned = {each["name"]: each for each in KUSTOMIZATION["images"]}
+    assert set(pinned) == images - {"vqvae"}  # which the TrainJob replaces
+    assert all("digest" in each or each["newTag"] != "latest" for each in pinned.values())
+
+
+def test_the_kustomization_alone_decides_the_namespace():
+    assert all("namespace" not in each["metadata"] for each in OBJECTS)
+    assert not any(each["kind"].startswith("Cluster") for each in OBJECTS)
+
+
+def test_services_and_policies_select_pods_that_are_there():
+    (deployment,) = [each for each in OBJECTS if each["kind"] == "Deployment"]
+    (runtime,) = [each for each in OBJECTS if each["kind"] == "TrainingRuntime"]
+    (service,) = [each for each in OBJECTS if each["kind"] == "Service"]
+    policies = {
+        each["metadata"]["name"]: each for each in OBJECTS if each["kind"] == "NetworkPolicy"
+    }
+    serving = deployment["spec"]["template"]
+    (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    training = job["template"]["spec"]["template"]
+
+    selected = deployment["spec"]["selector"]["matchLabels"].items()
+    assert selected <= serving["metadata"]["labels"].items()
+    assert service["spec"]["selector"].items() <= serving["metadata"]["labels"].items()
+    ports = {
+        port["name"]: port["containerPort"] for port in serving["spec"]["containers"][0]["ports"]
+    }
+    assert {port["targetPort"]: port["port"] for port in service["spec"]["ports"]} == ports
+    for name, template in {"vqvae-serving": serving, "vqvae-training": training}.items():
+        selector = policies[name]["spec"]["podSelector"]["matchLabels"]
+        assert selector.items() <= template["metadata"]["labels"].items()
+    (rule,) = policies["vqvae-serving"]["spec"]["ingress"]
+    assert {port["port"] for port in rule["ports"]} == set(ports.values())
+    # A rule without `from` is open to everybody, as is an empty selector to the namespace.
+    assert [peer["podSelector"]["matchLabels"] for peer in rule["from"]] == [
+        {"vqvae-client": "true"}
+    ]
 
 
 @pytest.mark.parametrize("thing", [*OBJECTS, *documents(TEMPLATE)], ids=[*IDS, "Secret"])
@@ -98,15 +142,16 @@ def test_restricted_pod_security(pod):
     assert context["runAsNonRoot"] is True
     assert context["runAsUser"] > 0
     assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    mounted = set()
     for container in pod["containers"] + pod.get("initContainers", []):
         own = container["securityContext"]
         assert own["allowPrivilegeEscalation"] is False
         assert own["capabilities"] == {"drop": ["ALL"]}
-        assert own["readOnlyRootFilesystem"] is True
         assert not own.get("privileged")
         assert not any("hostPort" in port for port in container.get("ports", []))
-        mounted = {mount["name"] for mount in container["volumeMounts"]}
-        assert mounted == {volume["name"] for volume in pod["volumes"]}
+        assert own["readOnlyRootFilesystem"] is True
+        mounted |= {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in pod["volumes"]}
 
 
 def test_every_name_exists():
@@ -132,6 +177,13 @@ def test_servers_read_the_store_where_the_pipeline_writes_it():
     probes = [container[name]["httpGet"]["path"] for name in ("startupProbe", "readinessProbe")]
     for path in probes:
         assert f'name: "{path.rpartition("/")[2]}"' in text
+    arguments = dict(each.removeprefix("--").split("=") for each in container["args"])
+    ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
+    assert ports == {"grpc": arguments["port"], "rest": arguments["rest_api_port"]}
+    assert int(arguments["model_config_file_poll_wait_seconds"]) > 0
+    (waiting,) = deployment["spec"]["template"]["spec"]["initContainers"]
+    assert f"{store}/models.config" in waiting["args"][0]
+    assert all(each["readOnly"] for each in container["volumeMounts"] if each["name"] == "store")
 
 
 def test_the_workers_may_do_what_the_task_does_and_no_more():
