@@ -20,7 +20,7 @@ RUN apt-get update -qq \
 FROM python AS build
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        g++ python3-dev python3-pip
+        g++ python3-dev python3-pip python3-setuptools
 # The secrets are files that are there only while a command runs.
 ENV PIP_CONFIG_FILE=/run/secrets/pip UV_NO_CACHE=1 UV_NO_PROGRESS=1 UV_PYTHON_DOWNLOADS=never \
     UV_COMPILE_BYTECODE=1
@@ -41,14 +41,16 @@ RUN --mount=type=secret,id=pip --mount=type=secret,id=ca \
     scripts/image_packages.sh requirements-gpu.lock --extra gpu
 
 # This project, apart: a change of it leaves the layer of the packages as it is.
-FROM packages-cpu AS project
+FROM build AS project
 COPY models models
 COPY components components
 COPY pipeline pipeline
 COPY kubeflow kubeflow
 COPY configs configs
-RUN uv pip install --quiet --python /opt/vqvae/bin/python --no-deps --no-build-isolation \
-    --target /opt/project .
+# The environment is empty; it is where the programs' first line will look for Python.
+RUN uv venv --quiet --system-site-packages --python /usr/bin/python3 /opt/vqvae \
+    && uv pip install --quiet --python /opt/vqvae/bin/python --no-deps --no-build-isolation \
+        --target /opt/project .
 
 # --- What runs -----------------------------------------------------------------------------------
 FROM python AS runtime

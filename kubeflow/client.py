@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import io
 import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from components.errors import PipelineError
+from pipeline.config import ConfigError
 
 if TYPE_CHECKING:
     import kfp
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _TOKEN_VARIABLE, _COOKIES_VARIABLE = "KF_PIPELINES_TOKEN", "KF_PIPELINES_COOKIES"
+# Where Kubernetes puts the token of a pod's service account, by the SDK's own names.
+_POD_TOKEN_VARIABLE = "KF_PIPELINES_SA_TOKEN_PATH"
+_POD_TOKEN = "/var/run/secrets/kubeflow/pipelines/token"
 _TRIES, _FIRST_WAIT = 5, 1.0  # waits of 1, 2, 4 and 8 seconds
+_TIMEOUT = (10, 60)  # seconds to connect, and between two bytes of an answer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +52,12 @@ class Connection:
         """A client of the SDK.
 
         Without credentials named, the variables KF_PIPELINES_TOKEN and KF_PIPELINES_COOKIES are
-        looked at; inside of a cluster the SDK takes the pod's projected service account token.
+        looked at, then the token of the pod's service account.
+
+        Raises:
+            ConfigError: a credential cannot be a header, or no namespace is named where one is
+                needed.
+            PipelineError: the API cannot be reached, or refuses the credentials.
         """
         # The SDK takes seconds to import, and tells every user what it works with.
         with warnings.catch_warnings():
@@ -54,31 +65,91 @@ class Connection:
             import kfp
             from kfp.client import token_credentials_base
 
+            token, cookies, token_file = self._credentials()
+
             class TokenFile(token_credentials_base.TokenCredentialsBase):
                 def refresh_api_key_hook(hook, config: Any) -> None:
-                    config.api_key["authorization"] = _read(self.token_file)
+                    assert token_file is not None
+                    config.api_key["authorization"] = _read(token_file)
 
             class Client(kfp.Client):
+                def _load_config(client, *arguments: Any) -> Any:
+                    config = super()._load_config(*arguments)
+                    # Its retries know no pause, and it would follow redirects to sign-in pages.
+                    config.retries = False
+                    return config
+
+                def _get_config_with_default_credentials(client, config: Any) -> Any:
+                    # It would replace a --token-file; the pod's own token is found above.
+                    return config
+
+                def _load_context_setting_or_default(client) -> None:
+                    super()._load_context_setting_or_default()
+                    # Not of an earlier use: the SDK remembers one in the home folder.
+                    client._context_setting["namespace"] = self.namespace or ""
+
                 def get_kfp_healthz(client, sleep_duration: int = 0) -> Any:
                     # Once: the SDK asks five times over 25 seconds, also where access is denied.
-                    return client._healthz_api.healthz_service_get_healthz()
+                    self._guard(client)
+                    found = client._healthz_api.healthz_service_get_healthz()
+                    if found.multi_user and not self.namespace:
+                        raise ConfigError(
+                            f"{self._where}: a multi-user installation; give --namespace, that "
+                            "of your profile"
+                        )
+                    return found
 
-            token = os.environ.get(_TOKEN_VARIABLE) if self.token_file is None else None
-            cookies = (
-                _read(self.cookies_file)
-                if self.cookies_file is not None
-                else os.environ.get(_COOKIES_VARIABLE)
-            )
-            with self.errors():
+            # The SDK prints that there is no kubeconfig; that nobody answers is told below.
+            with self.errors(), contextlib.redirect_stdout(io.StringIO()):
+                # The SDK's `namespace` is the service's, not the user's.
                 client = Client(
                     host=self.host,
-                    # The SDK's word for "none given".
-                    namespace=self.namespace or "kubeflow",
                     existing_token=token,
                     cookies=cookies,
-                    credentials=TokenFile() if self.token_file is not None else None,
+                    credentials=TokenFile() if token_file is not None else None,
                 )
+                self._guard(client)
         return client
+
+    @property
+    def _where(self) -> str:
+        return self.host or "Kubeflow Pipelines"
+
+    def _credentials(self) -> tuple[str | None, str | None, Path | None]:
+        """Token, cookies and the file to read the token from; at most one way to have a token."""
+        cookies = (
+            _read(self.cookies_file)
+            if self.cookies_file is not None
+            else _variable(_COOKIES_VARIABLE)
+        )
+        if self.token_file is not None:
+            _read(self.token_file)
+            return None, cookies, self.token_file
+        token = _variable(_TOKEN_VARIABLE)
+        pod_token = Path(os.environ.get(_POD_TOKEN_VARIABLE) or _POD_TOKEN)
+        if token or cookies or not pod_token.is_file():
+            return token, cookies, None
+        return None, None, pod_token
+
+    def _guard(self, client: kfp.Client) -> None:
+        """Makes every request end, and takes no web page for an answer."""
+        api = client._run_api.api_client
+        plain = type(api).request
+
+        def request(*arguments: Any, _request_timeout: Any = None, **options: Any) -> Any:
+            answer = plain(
+                api, *arguments, _request_timeout=_request_timeout or _TIMEOUT, **options
+            )
+            raw = getattr(answer, "urllib3_response", answer)
+            if "text/html" in raw.headers.get("Content-Type", ""):
+                raise PipelineError(
+                    f"{self._where}: answers with a web page, not as the API; either --host "
+                    "lacks its path (such as /pipeline), or it wants a signed-in user: give "
+                    "--token-file or --cookies-file"
+                )
+            return answer
+
+        api.request = request
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
@@ -86,20 +157,27 @@ class Connection:
         import urllib3
         from kfp_server_api.exceptions import ApiException
 
-        where = self.host or "Kubeflow Pipelines"
         try:
             yield
         except ApiException as error:
-            raise PipelineError(f"{where}: {_explained(error, self.namespace)}") from None
+            raise PipelineError(f"{self._where}: {_explained(error, self.namespace)}") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             reason = getattr(error, "reason", None) or error
             raise PipelineError(
-                f"{where} cannot be reached ({type(reason).__name__}); check --host, or forward "
-                "the port: kubectl port-forward --namespace kubeflow svc/ml-pipeline 8888"
+                f"{self._where} cannot be reached ({type(reason).__name__}); check --host, or "
+                "forward the port: kubectl port-forward --namespace kubeflow svc/ml-pipeline 8888"
             ) from None
 
-    def patiently(self, ask: Callable[[], Result]) -> Result:
-        """Asks again after an error that passes: no connection, or a server's 5xx and 429."""
+    def patiently(self, ask: Callable[[], Result], final: Collection[int] = ()) -> Result:
+        """Asks again after an error that passes: no connection, or a server's 5xx and 429.
+
+        Args:
+            ask: may be done twice.
+            final: statuses that do not pass here.
+
+        Raises:
+            PipelineError: the last answer.
+        """
         import urllib3
         from kfp_server_api.exceptions import ApiException
 
@@ -109,9 +187,9 @@ class Connection:
                 try:
                     return ask()
                 except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
-                    status = getattr(error, "status", None)
+                    status = getattr(error, "status", None) or 0
                     passing = not isinstance(error, ApiException) or (
-                        status == 429 or (status or 0) >= 500
+                        status not in final and (status == 429 or status >= 500)
                     )
                     if not passing or not remaining:
                         raise
@@ -150,21 +228,43 @@ def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return connected
 
 
-def _read(path: Path | None) -> str:
-    assert path is not None
+def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise PipelineError(f"{path}: cannot be read: {error.strerror}") from None
+    return _header(text, str(path))
+
+
+def _variable(name: str) -> str | None:
+    text = os.environ.get(name, "")
+    return _header(text, f"the variable {name}") if text.strip() else None
+
+
+def _header(text: str, source: str) -> str:
+    """A credential as a header's text; elsewhere the error about it would show it."""
+    text = text.strip()
+    if not text or not text.isascii() or not text.isprintable():
+        raise ConfigError(f"{source}: must hold one line of text, as it follows in the header")
+    return text
 
 
 def _explained(error: Any, namespace: str | None) -> str:
     """Status and message of the API, without the headers, which hold credentials."""
     try:
-        message = json.loads(error.body)["message"]
-    except (TypeError, ValueError, KeyError):
+        body = json.loads(error.body)
+        # The second is of the uploads and the logs.
+        message = body.get("message") or body["error_message"]
+    except (TypeError, ValueError, KeyError, AttributeError):
         message = error.reason or "no reason was given"
+        if error.status == 404:
+            message += "; check --host, which may need a path (such as /pipeline)"
     message = " ".join(str(message).split())[:400]
+    if 300 <= error.status < 400:
+        return (
+            f"sends elsewhere ({error.status}), as sign-in pages do: give --token-file or "
+            "--cookies-file, and --host as it is in the end (https, say)"
+        )
     if error.status == 401:
         return (
             f"not signed in (401): {message}; give --token-file or --cookies-file, or run it in "

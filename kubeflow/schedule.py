@@ -29,14 +29,19 @@ _PAGE = 100
 
 @dataclasses.dataclass(frozen=True)
 class Applied:
-    """What `apply` did: the schedule's id, whether it is new, and how many it replaced.
+    """What `apply` did.
 
     Attributes:
+        schedule_id: of the one that there is now.
+        created: whether it is new.
+        paused: whether it does not fire, as its predecessor did not.
+        replaced: how many older ones are gone.
         foreign: ids of schedules of the same name that somebody else made; they are left.
     """
 
     schedule_id: str
     created: bool
+    paused: bool
     replaced: int
     foreign: tuple[str, ...]
 
@@ -52,7 +57,7 @@ def apply(
     pipeline_root: str,
     service_account: str | None = None,
 ) -> Applied:
-    """Sees to it that one schedule of this name exists and is as given.
+    """Sees to it that one schedule of this name exists and is as given; paused if it was.
 
     Args:
         cron: six fields, checked (`kubeflow.cron.check`).
@@ -67,7 +72,9 @@ def apply(
     found = [each for each in schedules(client, connection) if each.display_name == name]
     ours = [each for each in found if mark(each)]
     foreign = tuple(each.recurring_run_id for each in found if not mark(each))
-    same = [each for each in ours if mark(each) == digest]
+    # A deployment that applies it again must not undo a person's pause.
+    paused = bool(ours) and not any(map(is_enabled, ours))
+    same = [each for each in ours if mark(each) == digest and is_enabled(each) != paused]
     created = not same
     if created:
         # Not twice: an answer that was lost may have made one, which the next apply then finds.
@@ -82,6 +89,7 @@ def apply(
                 params=parameters,
                 pipeline_id=pipeline_id,
                 version_id=version_id,
+                enabled=not paused,
                 pipeline_root=pipeline_root,
                 service_account=service_account,
             ).recurring_run_id
@@ -90,7 +98,7 @@ def apply(
     stale = [each.recurring_run_id for each in ours if each.recurring_run_id != kept]
     for schedule_id in stale:
         connection.patiently(lambda one=schedule_id: client.delete_recurring_run(one))
-    return Applied(kept, created, len(stale), foreign)
+    return Applied(kept, created, paused, len(stale), foreign)
 
 
 def schedules(client: kfp.Client, connection: Connection) -> list[Any]:
@@ -132,6 +140,24 @@ def change(client: kfp.Client, connection: Connection, name: str, verb: str) -> 
     method = getattr(client, f"{verb}_recurring_run")
     for each in named(client, connection, name):
         connection.patiently(lambda one=each.recurring_run_id: method(one))
+
+
+def version_name(client: kfp.Client, connection: Connection, schedule: Any) -> str:
+    """Name of the pipeline version that a schedule runs; its id where it has been deleted."""
+    reference = schedule.pipeline_version_reference
+    try:
+        return connection.patiently(
+            lambda: client.get_pipeline_version(
+                reference.pipeline_id, reference.pipeline_version_id
+            )
+        ).display_name
+    except PipelineError:
+        return reference.pipeline_version_id
+
+
+def is_enabled(schedule: Any) -> bool:
+    """Whether it fires."""
+    return schedule.status != "DISABLED"
 
 
 def mark(schedule: Any) -> str:

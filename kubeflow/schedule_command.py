@@ -69,11 +69,13 @@ def apply_schedule(
         service_account,
     )
     what = "created" if done.created else "unchanged"
+    if done.paused:
+        what += f", paused as before (vqvae schedule resume {name})"
     replaced = f", {done.replaced} older removed" if done.replaced else ""
     click.echo(f"schedule {name} {what}{replaced} ({done.schedule_id})")
     for other in done.foreign:
         click.echo(f"left alone: {other}, of the same name, was not made by vqvae", err=True)
-    click.echo(f"fires next ({time_zone}):")
+    click.echo(f"{'would fire' if done.paused else 'fires'} next ({time_zone}):")
     for time in times:
         click.echo(f"  {time:%a %Y-%m-%d %H:%M:%S %Z}")
 
@@ -84,9 +86,10 @@ def apply_schedule(
 def list_schedules(connection: Connection, time_zone: str) -> None:
     """Shows every schedule that vqvae made."""
     from kubeflow import cron as expressions
-    from kubeflow.schedule import mark, schedules
+    from kubeflow.schedule import is_enabled, mark, schedules, version_name
 
-    found = [each for each in schedules(connection.open(), connection) if mark(each)]
+    client = connection.open()
+    found = [each for each in schedules(client, connection) if mark(each)]
     if not found:
         click.echo("there are no schedules")
         return
@@ -94,17 +97,14 @@ def list_schedules(connection: Connection, time_zone: str) -> None:
     for each in sorted(found, key=lambda one: one.display_name):
         cron = each.trigger.cron_schedule.cron
         (time,) = expressions.next_times(cron, time_zone, count=1)
-        enabled = each.status == "ENABLED"
-        version = (each.pipeline_version_reference or None) and (
-            each.pipeline_version_reference.pipeline_version_id
-        )
+        enabled = is_enabled(each)
         rows.append(
             (
                 each.display_name,
                 cron,
                 "enabled" if enabled else "paused",
                 f"{time:%a %Y-%m-%d %H:%M:%S}" if enabled else "–",
-                version or "–",
+                version_name(client, connection, each),
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from components.errors import PipelineError
 from kubeflow.client import Connection, connection_options
 
-RELEASED, NOT_BLESSED, FAILED = 0, 3, 1
+if TYPE_CHECKING:
+    from rich.table import Table
+
+RELEASED, NOT_BLESSED = 0, 3
+_STYLES = {"SUCCEEDED": "green", "SKIPPED": "cyan", "FAILED": "red", "RUNNING": "yellow"}
 
 
 def package_argument(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,34 +83,70 @@ def submit(
 
 
 def _follow(client: Any, connection: Connection, run_id: str, timeout: float | None) -> int:
-    from kubeflow.submit import follow
-
-    shown: dict[str, str] = {}
-
-    def observe(states: dict[str, str]) -> None:
-        for task, state in states.items():
-            if shown.get(task) != state:
-                shown[task] = state
-                now = datetime.datetime.now().strftime("%H:%M:%S")
-                click.echo(f"{now}  {task:<18} {state.lower()}")
+    from kubeflow.submit import follow, how_to_watch
 
     try:
-        outcome = follow(client, connection, run_id, observe, timeout)
+        with _display() as observe:
+            outcome = follow(client, connection, run_id, observe, timeout)
     except KeyboardInterrupt:
-        click.echo(f"the run {run_id} goes on; Kubeflow's page shows it", err=True)
+        click.echo(f"the run {run_id} goes on; {how_to_watch(connection, run_id)}", err=True)
         raise
     for task, log in outcome.failed.items():
-        click.echo(f"\nthe end of the log of {task}:\n{log}\n")
-    if outcome.state != "SUCCEEDED":
-        names = ", ".join(outcome.failed) or "no task says why"
-        raise PipelineError(f"run {run_id} ended as {outcome.state.lower()}: {names}")
+        click.echo(f"\n{task} failed; the end of its log:\n{log}\n")
     if outcome.verdict is None:
+        names = ", ".join(outcome.failed) or "no task says why"
         raise PipelineError(
-            f"run {run_id} succeeded, but the Pusher's log, which says what came of it, cannot be "
-            "had; see the output of Pusher in Kubeflow's page, or `releases/latest.json`"
+            f"run {run_id} ended as {outcome.state.lower()}: {names}; "
+            + how_to_watch(connection, run_id)
         )
     if outcome.verdict.released is None:
         click.echo(f"not released: {outcome.verdict.reason}")
         return NOT_BLESSED
     click.echo(f"released version {outcome.verdict.released}")
     return RELEASED
+
+
+@contextlib.contextmanager
+def _display() -> Iterator[Callable[[dict[str, str]], None]]:
+    """What shows task -> state: a table that changes in a terminal, elsewhere a line a change."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    since: dict[str, tuple[str, datetime.datetime]] = {}
+
+    def changed(states: dict[str, str]) -> list[str]:
+        now = datetime.datetime.now()
+        names = [task for task, state in states.items() if since.get(task, ("",))[0] != state]
+        since.update((task, (states[task], now)) for task in names)
+        return names
+
+    if not console.is_terminal:
+
+        def show_lines(states: dict[str, str]) -> None:
+            for task in changed(states):
+                state, time = since[task]
+                click.echo(f"{time:%H:%M:%S}  {task:<18} {state.lower()}")
+
+        yield show_lines
+        return
+
+    with Live(console=console, refresh_per_second=1) as live:
+
+        def show_table(states: dict[str, str]) -> None:
+            changed(states)
+            live.update(_table(since))
+
+        yield show_table
+
+
+def _table(since: dict[str, tuple[str, datetime.datetime]]) -> Table:
+    from rich.table import Table
+
+    table = Table("task", "state", "since", box=None, pad_edge=False, header_style="bold")
+    for task, (state, time) in since.items():
+        style = _STYLES.get(state, "")
+        table.add_row(
+            task, f"[{style}]{state.lower()}[/]" if style else state.lower(), f"{time:%X}"
+        )
+    return table

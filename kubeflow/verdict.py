@@ -22,8 +22,11 @@ def format_verdict(released: int | None, reason: str = "") -> str:
 
 
 def find_verdict(log: str) -> Verdict | None:
-    """What the last such line of a log says; None where there is none."""
+    """What the last such line of a log says; None where there is none, or it is cut off."""
     for line in reversed(log.splitlines()):
         if line.startswith(_PREFIX):
-            return Verdict(**json.loads(line.removeprefix(_PREFIX)))
+            try:
+                return Verdict(**json.loads(line.removeprefix(_PREFIX)))
+            except (ValueError, TypeError):
+                return None
     return None

@@ -46,8 +46,10 @@ class ReleaseConfig(Section):
 class BeamConfig(Section):
     """How the data-parallel components run."""
 
-    # Arguments for Beam, for example --runner=FlinkRunner. Default: in-process DirectRunner.
-    args: tuple[str, ...] = ("--runner=DirectRunner", "--direct_num_workers=1")
+    # Arguments for Beam, for example --runner=FlinkRunner. Default: none, which is the DirectRunner
+    # in this process. With any, TFX packs itself up for the workers of another machine (2 s and
+    # 46 MB in /tmp for each component), unless one of them is --sdk_container_image.
+    args: tuple[str, ...] = ()
 
 
 class RuntimeConfig(Section):

@@ -2,17 +2,20 @@
 # Builds the container image and runs a task of the pipeline in it. Needs root and Debian, no Docker.
 #
 #     make image-check                  KEEP=1 keeps the image storage for the next time
+#     make image-check TARGET=gpu       the image with CUDA's libraries; its task runs on the CPU
 #
 # buildah builds in a chroot. The base image is made with debootstrap from the mirror that this
 # machine's apt uses, and stands in for debian:trixie-slim.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$PWD/.tools/image
+target=${TARGET:-cpu}
 say() { echo "image-check: $*" >&2; }
 fail() {
     echo "error: $*" >&2
     exit 1
 }
+case $target in cpu | gpu) ;; *) fail "TARGET=$target: must be cpu or gpu" ;; esac
 [ "$(id -u)" = 0 ] || fail "building without Docker needs root; with Docker: docker build --tag vqvae ."
 command -v apt-get >/dev/null || fail "this check is for Debian; elsewhere: docker build --tag vqvae ."
 
@@ -25,6 +28,9 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 mkdir -p "$work"
+# Two at once would share the storage, and the first to end would remove it.
+exec 9>"$work.lock"
+flock -n 9 || fail "another image check of this checkout is going on; wait for it"
 export TMPDIR=$work/tmp
 mkdir -p "$TMPDIR"
 buildah=(buildah --storage-driver=vfs --root "$work/storage" --runroot "$work/run")
@@ -38,7 +44,7 @@ trap cleanup EXIT
 # --- The base ------------------------------------------------------------------------------------
 
 # shellcheck disable=SC2016 # $(REPO_URI) is apt's
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -1)
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | awk '!/security/ && !n++' || true)
 [ -n "$mirror" ] || fail "no Debian mirror is configured in apt"
 if ! "${buildah[@]}" inspect --type image debian:trixie-slim >/dev/null 2>&1; then
     say "making the base image with debootstrap"
@@ -64,8 +70,8 @@ fi
 [ -z "$pip_config" ] || secrets+=(--secret "id=pip,src=$pip_config")
 ca=${PIP_CERT:-${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}
 [ ! -e "$ca" ] || secrets+=(--secret "id=ca,src=$ca")
-say "building the image (about ten minutes; log: .tools/image/build.log)"
-"${buildah[@]}" bud --isolation=chroot --format=docker --pull=never --network=host --target cpu \
+say "building the $target image (about ten minutes; log: .tools/image/build.log)"
+"${buildah[@]}" bud --isolation=chroot --format=docker --pull=never --network=host --target "$target" \
     --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" "${secrets[@]}" \
     --tag vqvae . >"$work/build.log" 2>&1 ||
     fail "the image could not be built: $(grep -v '^$' "$work/build.log" | tail -1)"
@@ -95,5 +101,7 @@ mapfile -d '' arguments <"$task/arguments"
     fail "the task failed: $(tail -1 "$work/task.log")"
 grep -q '"uri": "minio://check/examples"' "$task/output.json" ||
     fail "the task's output file does not name the artifact's URI"
+written=$(find "$root" -xdev -user 1000 ! -path "$root/tmp/*" ! -path "$root/home/vqvae*" | head -1 || true)
+[ -z "$written" ] || fail "the task wrote ${written#"$root"}; only /tmp and HOME need to be writable"
 [ -n "$(ls "$task/minio/check/examples/Split-train")" ] || fail "the task wrote no examples"
 say "passed: $(grep -o '"num_records": [0-9.]*' "$task/output.json") as user 1000"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,3 +51,22 @@ def test_it_names_no_host_and_holds_no_credentials():
 def test_the_base_is_an_argument():
     assert arguments("ARG")[0] == ["BASE=debian:trixie-slim"]
     assert arguments("FROM")[0][0] == "${BASE}"
+
+
+def test_an_unknown_target_gets_one_line():
+    environment = {**os.environ, "TARGET": "tpu"}
+    done = subprocess.run(
+        [ROOT / "scripts" / "image_check.sh"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: TARGET=tpu: must be cpu or gpu\n"
+
+
+def test_each_target_can_be_checked():
+    """Those that the check accepts are the Dockerfile's."""
+    (accepted,) = re.findall(
+        r"case \$target in (.+?)\)", (ROOT / "scripts/image_check.sh").read_text()
+    )
+    stages = {stage[-1]: stage[0] for stage in arguments("FROM")}
+    final = {name for name, base in stages.items() if base == "runtime"}
+    assert set(accepted.split(" | ")) == final

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
+from robfig_cron import read_cron
 
 from kubeflow.cron import check, next_times
 from pipeline.config import ConfigError
@@ -55,6 +56,43 @@ def test_times_are_those_of_the_zone_across_the_change_of_clocks():
     assert [time.hour for time in times] == [3] * 5
     assert [time.utcoffset().total_seconds() / 3600 for time in times] == [2] * 5
     assert times[0].day == 29
+
+
+@pytest.mark.parametrize(
+    ("expression", "days"),
+    [
+        ("0 0 0 13 * fri", [3, 10, 13]),  # either, where both are restricted
+        ("0 0 0 */2 * mon", [13, 27, 11]),  # both, where one holds a star
+        ("0 0 0 1-31 * mon", [29, 30, 31]),  # every day of the month: either is always met
+    ],
+)
+def test_days_are_those_of_the_backend(expression, days):
+    times = next_times(expression, "UTC", count=3, now=NOW)
+    assert [time.day for time in times] == days
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["0 0 0 13 * fri", "0 0 0 */2 * mon", "0 0 0 1-31 * mon", "0 0 0 1,15 feb-apr ?",
+     "*/20 5/25 1-3 * * tue", "0 0 12 ? */4 sun,sat"],
+)  # fmt: skip
+def test_times_agree_with_the_backend_second_by_second(expression):
+    fields = read_cron(expression)
+    (found, _) = next_times(expression, "UTC", count=2, now=NOW)
+    tick = NOW
+    while not fires(fields, tick := tick + datetime.timedelta(seconds=1)):
+        pass
+    assert found == tick
+
+
+def fires(fields, time):
+    """robfig/cron 1.2's rule for one second."""
+    weekday = time.isoweekday() % 7
+    values = (time.second, time.minute, time.hour, time.day, time.month, weekday)
+    fits = [value in field for value, (field, _) in zip(values, fields, strict=True)]
+    day, week = fits[3], fits[5]
+    star = fields[3][1] or fields[5][1]
+    return all((*fits[:3], fits[4])) and ((day and week) if star else (day or week))
 
 
 def test_seconds_come_first():

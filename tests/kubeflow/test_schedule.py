@@ -132,3 +132,43 @@ def test_five_fields_are_refused_before_anything_is_uploaded(schedule, api, pack
     assert status == 2
     assert "write '0 0 3 * * *'" in err
     assert api.calls == []
+
+
+def test_a_pause_outlives_applying(schedule, api, package):
+    schedule("apply", package, "--name=nightly", NIGHTLY)
+    schedule("pause", "nightly")
+    _, out, _ = schedule("apply", package, "--name=nightly", NIGHTLY)
+    assert "unchanged, paused as before (vqvae schedule resume nightly)" in out
+    assert "would fire next (UTC):" in out
+    _, out, _ = schedule("apply", package, "--name=nightly", "--cron=0 0 4 * * *")
+    assert "created, paused as before" in out
+    (made,) = api.recurring_runs.values()
+    assert (made["status"], made["mode"]) == ("DISABLED", "DISABLE")
+
+
+def test_several_left_by_a_lost_answer_become_one(schedule, api, package):
+    schedule("apply", package, "--name=nightly", NIGHTLY)
+    (own,) = api.recurring_runs.values()
+    api.recurring_runs["twin"] = {**own, "recurring_run_id": "twin"}
+    _, out, _ = schedule("apply", package, "--name=nightly", NIGHTLY)
+    assert "unchanged, 1 older removed" in out
+    assert len(api.recurring_runs) == 1
+
+
+def test_schedules_of_a_namespace(schedule, api, package):
+    api.multi_user = True
+    assert schedule("apply", package, "--name=nightly", NIGHTLY, "--namespace=mine")[0] == 0
+    assert "nightly" in schedule("list", "--namespace=mine")[1]
+    assert schedule("list", "--namespace=theirs")[1] == "there are no schedules\n"
+    api.forbidden = {"mine"}
+    status, _, err = schedule("delete", "nightly", "--namespace=mine")
+    assert (status, "not allowed (403)" in err) == (1, True)
+    assert len(api.recurring_runs) == 1
+
+
+def test_not_signed_in(schedule, api, package):
+    api.token = "secret"
+    for command in (("apply", package, "--name=nightly", NIGHTLY), ("list",), ("pause", "nightly")):
+        status, _, err = schedule(*command)
+        assert (status, "not signed in (401)" in err) == (1, True)
+    assert api.recurring_runs == {}

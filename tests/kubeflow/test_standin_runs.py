@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import json_format
 from object_stores import CREDENTIALS, s3_server, upload
 from standin import BACKEND_2_14, BACKEND_2_15, Cluster, RunRefused
 from tfx.orchestration import metadata as tfx_metadata
@@ -232,11 +233,17 @@ def metadata_of_local_run(root: Root, outputs: dict) -> dict:
                 for key, value in properties.items():
                     if key not in CHANGING | {"name", "state", "producer_component"}:
                         plain = getattr(value, value.WhichOneof("value"))
-                        if value.WhichOneof("value") == "struct_value":  # TFX's wrapper of JSON
-                            plain = plain.fields["__value__"].string_value
+                        if value.WhichOneof("value") == "struct_value":
+                            plain = json_value(plain)
                         values[key] = float(plain) if isinstance(plain, int) else plain
             found[task, name] = values
     return found
+
+
+def json_value(struct) -> object:
+    """A JSON value of TFX's, which wraps those that are no object, as Kubeflow's metadata has it."""
+    value = json_format.MessageToDict(struct)
+    return value["__value__"] if set(value) == {"__value__"} else {"struct": value}
 
 
 def files(folder: Path) -> set[str]:

@@ -23,7 +23,8 @@ SPEC = {
                 "steps": {"parameterType": "NUMBER_INTEGER", "defaultValue": 10},
                 "nmse": {"parameterType": "NUMBER_DOUBLE", "defaultValue": 0.1},
             }
-        }
+        },
+        "dag": {"tasks": {"Pusher": {"componentRef": {"name": "Pusher"}}}},
     },
 }
 
@@ -46,7 +47,6 @@ def package(tmp_path):
 def submit(api, package, monkeypatch, capsys):
     """Runs the command as a user does; returns its exit status and what it printed."""
     monkeypatch.setattr(submitting, "_POLL", 0.01)
-    monkeypatch.setattr(submitting.follow, "__defaults__", (None, 0.01))
     monkeypatch.setattr("kubeflow.client._FIRST_WAIT", 0.01)
     for name in ("KF_PIPELINES_TOKEN", "KF_PIPELINES_COOKIES", "KF_PIPELINES_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
@@ -123,19 +123,91 @@ def test_a_run_that_fails_shows_the_end_of_the_log(submit, api):
     assert "error: no GPU" in out
     assert "line 99" in out
     assert "line 5\n" not in out
-    assert err.splitlines()[-1].endswith("ended as failed: Trainer-vqvae")
+    assert "ended as failed: Trainer-vqvae; see it in Kubeflow's page, or with: kfp" in err
 
 
 def test_a_verdict_that_cannot_be_had_is_no_success(submit, api):
     api.logs["Pusher"] = "noise"
     status, _, err = submit()
     assert status == 1
-    assert "the Pusher's log, which says what came of it, cannot be had" in err
+    assert "what came of it is not known" in err
+    assert "its log does not end with it" in err
 
 
-def test_errors_that_pass_are_waited_out(submit, api):
-    api.hiccups = [503, 502, 503]
+@pytest.mark.parametrize("hiccups", [[503, 502, 503], [429], [0, 0]])
+def test_errors_that_pass_are_waited_out(submit, api, hiccups):
+    api.hiccups = hiccups
     assert submit()[0] == 0
+    assert api.hiccups == []
+
+
+def test_the_log_is_that_of_the_last_try(submit, api):
+    api.states = [{"Trainer-vqvae": "FAILED"}]
+    api.tries = {"Trainer-vqvae": 3}
+    api.logs = {"Trainer-vqvae": "error: the third", "Trainer-vqvae before": "error: the first"}
+    status, out, _ = submit()
+    assert status == 1
+    assert "error: the third" in out
+    assert "error: the first" not in out
+
+
+def test_what_only_the_cluster_knows_of_a_task_is_told(submit, api):
+    api.states = [{"Trainer-vqvae": "FAILED"}]
+    api.messages = {"Trainer-vqvae": "OOMKilled (exit code 137)"}
+    _, out, _ = submit()
+    assert "Trainer-vqvae failed; the end of its log:\nOOMKilled (exit code 137)\n" in out
+
+
+def test_a_task_that_never_began_is_told_by_its_driver(submit, api):
+    api.states = [{"Transform": "SUCCEEDED", "Trainer-vqvae": "RUNNING"}]
+    api.driver_fails = "Trainer-vqvae"
+    api.logs = {"Trainer-vqvae-driver": "error: no such secret"}
+    status, out, _ = submit()
+    assert status == 1
+    assert "Trainer-vqvae-driver failed" in out
+    assert "error: no such secret" in out
+
+
+def test_a_log_that_is_gone_hides_nothing_else(submit, api):
+    api.states = [{"Trainer-vqvae": "FAILED"}]
+    api.pods_are_gone = True
+    status, out, err = submit()
+    assert status == 1
+    assert "Trainer-vqvae failed" in out
+    assert "its log cannot be had: " in out
+    assert "ended as failed: Trainer-vqvae" in err
+
+
+def test_a_cancelled_run(submit, api):
+    api.states = [{"Transform": "CANCELED"}]
+    status, _, err = submit()
+    assert status == 1
+    assert "ended as canceled" in err
+
+
+def test_through_the_page_of_kubeflow(submit, api):
+    api.through_page = api.multi_user = True
+    api.cookies = "authservice_session=" + TOKEN
+    status, _, err = submit("--namespace=mine")
+    assert status == 1
+    assert "answers with a web page, not as the API; either --host lacks its path" in err
+    status, _, err = submit("--namespace=mine", host=api.address + "/pipeline")
+    assert (status, "401" in err) == (1, True)
+    api.sign_in_page = True
+    status, _, err = submit("--namespace=mine", host=api.address + "/pipeline")
+    assert status == 1
+    assert "sends elsewhere (302), as sign-in pages do: give --token-file or --cookies-file" in err
+
+
+def test_cookies_of_a_session(submit, api, tmp_path):
+    api.through_page = api.multi_user = api.sign_in_page = True
+    api.cookies = "authservice_session=" + TOKEN
+    (tmp_path / "cookies").write_text(api.cookies + "\n")
+    status, out, _ = submit(
+        "--namespace=mine", f"--cookies-file={tmp_path}/cookies", host=api.address + "/pipeline"
+    )
+    assert status == 0
+    assert out.splitlines()[-1] == "released version 7"
 
 
 def test_errors_that_stay_are_told(submit, api):
@@ -157,7 +229,7 @@ def test_no_longer_than_asked_for(submit, api):
     api.states = [{"Transform": "RUNNING"}] * 10_000
     status, _, err = submit("--timeout=0.05")
     assert status == 1
-    assert "has not ended within 0 seconds; it goes on" in err
+    assert "has not ended within 0.05 seconds; it goes on" in err
 
 
 @pytest.mark.parametrize(
@@ -209,6 +281,32 @@ def test_signing_in(submit, api, tmp_path, monkeypatch):
     assert (status, "401" in err) == (1, True)
     monkeypatch.setenv("KF_PIPELINES_TOKEN", TOKEN)
     assert submit()[0] == 0
+
+
+def test_in_a_pod_its_service_account_signs_in(submit, api, tmp_path, monkeypatch):
+    api.token = TOKEN
+    (tmp_path / "token").write_text(TOKEN)
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
+    assert submit()[0] == 0
+
+
+@pytest.mark.parametrize("text", [TOKEN + "\nsecond line", "", "t\u00f6ken"])
+def test_a_credential_that_cannot_be_a_header(submit, api, tmp_path, text):
+    (tmp_path / "token").write_text(text)
+    status, _, err = submit(f"--token-file={tmp_path}/token")
+    assert status == 2
+    assert (
+        err == f"error: {tmp_path}/token: must hold one line of text, as it follows in the header\n"
+    )
+    assert api.calls == []
+
+
+def test_a_multi_user_installation_wants_a_namespace(submit, api):
+    api.multi_user = True
+    status, _, err = submit()
+    assert status == 2
+    assert "a multi-user installation; give --namespace, that of your profile" in err
+    assert api.runs == {}
 
 
 def test_a_namespace_of_somebody_else(submit, api):
