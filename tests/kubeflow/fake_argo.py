@@ -1,4 +1,4 @@
-"""The nodes of Argo's workflow that a run of Kubeflow Pipelines is, and what the API tells of them."""
+"""Argo's workflow that a run of Kubeflow Pipelines is, and what the API tells of its nodes."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def nodes(
         made[-1]["children"].append(_id(path))
         made.append(_node(path, task, "DAG", "system-container-executor", state, ".root"))
         made[-1]["children"].append(_id(f"{path}.executor"))
-        tries = tries.get(task)
-        if tries is None:
+        times = tries.get(task)
+        if times is None:
             pods = [("", "system-container-impl")]
         else:
             template = "retry-system-container-impl"
             made.append(_node(f"{path}.executor", "executor", "Retry", template, state, path))
-            pods = [(f"({number})", template) for number in range(tries)]
+            pods = [(f"({number})", template) for number in range(times)]
         for number, (suffix, template) in enumerate(pods):
             last = number == len(pods) - 1
             each = f"{path}.executor{suffix}"

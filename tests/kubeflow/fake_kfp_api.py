@@ -18,7 +18,6 @@ import json
 import re
 import threading
 import urllib.parse
-import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any

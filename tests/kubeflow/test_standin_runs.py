@@ -241,7 +241,7 @@ def metadata_of_local_run(root: Root, outputs: dict) -> dict:
 
 
 def json_value(struct) -> object:
-    """A JSON value of TFX's, which wraps those that are no object, as Kubeflow's metadata has it."""
+    """A value of a JSON property, as Kubeflow's metadata has it."""
     value = json_format.MessageToDict(struct)
     return value["__value__"] if set(value) == {"__value__"} else {"struct": value}
 
