@@ -26,11 +26,11 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components import durable_files, serving_config
+from components import durable_files, serving_config, store_writer
 from components.release import MODELS, SERVED, Release, StoreError, complete, stage, to_json
 from components.saved_model import missing_part
 
@@ -57,10 +57,13 @@ def publish(
     """
     root = _folder(store)
     sources = complete(candidates)
-    with _writing(root) as staging:
+    with store_writer.writing(root) as staging:
         if push_id and (done := _pushed(root, push_id)):
             return done
-        version = max(_journal(root)["last_version"], *_versions_seen(root), 0) + 1
+        version = (
+            max(store_writer.journal(root)["last_version"], *store_writer.versions_seen(root), 0)
+            + 1
+        )
         manifest = stage(staging, sources, facts, version, push_id)
         durable_files.write(staging / "models.config", serving_config.render(root, SERVED, version))
         durable_files.write(staging / "latest", to_json({"version": version}))
@@ -69,13 +72,13 @@ def publish(
             durable_files.make_folder(root / folder)
         release = Release(root, version, manifest)
         # All bytes are on disk: what follows are renames, which a full disk does not stop.
-        _write_journal(root, version, pending=version, publishes=True)
+        store_writer.write_journal(root, version, pending=version, publishes=True)
         for model in MODELS:
             durable_files.move(staging / model, release.path(model))
-        durable_files.move(staging / "manifest", _manifest_path(root, version))
+        durable_files.move(staging / "manifest", store_writer.manifest_path(root, version))
         durable_files.move(staging / "models.config", root / "models.config")  # decided
-        durable_files.move(staging / "latest", _latest_path(root))
-        _write_journal(root, version)
+        durable_files.move(staging / "latest", store_writer.latest_path(root))
+        store_writer.write_journal(root, version)
     return release
 
 
@@ -89,14 +92,16 @@ def rollback(store: str | Path, version: int) -> Release:
     release = get(root, version)
     if problems := verify(release):
         raise StoreError(f"release {version} in {root} is damaged: {problems[0]}; choose another")
-    with _writing(root) as staging:
-        last = max(_journal(root)["last_version"], *_versions_seen(root))
-        _write_journal(root, last, pending=version, publishes=False)
+    with store_writer.writing(root) as staging:
+        last = max(store_writer.journal(root)["last_version"], *store_writer.versions_seen(root))
+        store_writer.write_journal(root, last, pending=version, publishes=False)
         durable_files.replace(
             root / "models.config", serving_config.render(root, SERVED, version), staging
         )
-        durable_files.replace(_latest_path(root), to_json({"version": version}), staging)
-        _write_journal(root, last)
+        durable_files.replace(
+            store_writer.latest_path(root), to_json({"version": version}), staging
+        )
+        store_writer.write_journal(root, last)
     return release
 
 
@@ -107,7 +112,7 @@ def latest(store: str | Path) -> Release | None:
         StoreError: `latest.json` cannot be read, or names a release that is not whole.
     """
     root = _folder(store)
-    path = _latest_path(root)
+    path = store_writer.latest_path(root)
     mend = f"point it at a release with `vqvae releases rollback` (there are: {_known(root)})"
     try:
         version = json.loads(path.read_text(encoding="utf-8"))["version"]
@@ -130,7 +135,7 @@ def get(store: str | Path, version: int) -> Release:
         StoreError: no such release, or a part of it is missing (`verify` also reads the files).
     """
     root = _folder(store)
-    path = _manifest_path(root, version)
+    path = store_writer.manifest_path(root, version)
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -148,9 +153,7 @@ def get(store: str | Path, version: int) -> Release:
 
 def versions(store: str | Path) -> list[int]:
     """Versions of the releases, oldest first, whole or damaged; `get` tells which."""
-    folder = _folder(store) / "releases"
-    names = (path.stem for path in folder.glob("*.json")) if folder.is_dir() else ()
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    return store_writer.manifests(_folder(store))
 
 
 def verify(release: Release) -> list[str]:
@@ -186,8 +189,8 @@ def plan(store: str | Path, run_key: str) -> tuple[int, str]:
         baseline_version (0: nothing to compare with) and push_id.
     """
     root = _folder(store)
-    if _journal(root)["pending"] is not None:
-        with _writing(root, wait=False):
+    if store_writer.journal(root)["pending"] is not None:
+        with store_writer.writing(root, wait=False):
             pass  # finishes what a killed writer had decided
     release = latest(root)
     if release is None:
@@ -204,49 +207,37 @@ def plan(store: str | Path, run_key: str) -> tuple[int, str]:
     return release.version, uuid.uuid4().hex
 
 
-@contextlib.contextmanager
-def _writing(root: Path, wait: bool = True) -> Iterator[Path]:
-    """Makes this the only writer, on a store without remains; yields the staging folder."""
-    hidden = root / ".store"
-    staging = hidden / "staging"
-    try:
-        durable_files.make_folder(staging)
-        with durable_files.locked(hidden / "lock", wait) as held:
-            if not held:
-                yield staging
-                return
-            _recover(root, staging)
-            try:
-                yield staging
-            except BaseException:
-                # If this fails too (the disk is gone), the next writer does it.
-                with contextlib.suppress(OSError, StoreError):
-                    _recover(root, staging)
-                raise
-    except OSError as error:
-        place = error.filename or root
-        raise StoreError(
-            f"the release store {root} cannot be written: {place}: {error.strerror or error}; "
-            "what was released before is unchanged; mend it and run again"
-        ) from error
+def prune(store: str | Path, keep: int) -> list[int]:
+    """Removes all but the newest releases; never one that `models.config` or `latest.json` names.
 
+    A release vanishes as a whole: its manifest first, by which readers find it. Killed midway,
+    the next writer finishes the release that was being removed; the others are still there.
 
-def _recover(root: Path, staging: Path) -> None:
-    """Finishes or removes what a writer left when it stopped half-way."""
-    journal = _journal(root)
-    version = journal["pending"]
-    if version is not None:
-        if _configured(root) == {version}:
-            durable_files.replace(_latest_path(root), to_json({"version": version}), staging)
-        elif journal["publishes"]:
-            # By way of staging: folders vanish whole, and the manifest before them.
-            _manifest_path(root, version).unlink(missing_ok=True)
-            for model in MODELS:
-                left = root / model / str(version)
-                if left.exists():
-                    durable_files.move(left, staging / f"left-{model}-{uuid.uuid4().hex}")
-        _write_journal(root, journal["last_version"])
-    durable_files.empty_folder(staging)
+    Args:
+        store: folder of the store.
+        keep: how many of the newest stay, at least 1.
+
+    Returns:
+        the versions that were removed, oldest first.
+
+    Raises:
+        StoreError: `latest.json` cannot be read, or the store cannot be written; releases that
+            were not reached are whole.
+    """
+    if keep < 1:
+        raise StoreError(f"keep must be at least 1, not {keep}")
+    root = _folder(store)
+    if not root.is_dir():
+        return []
+    removed = []
+    with store_writer.writing(root) as staging:
+        release = latest(root)
+        named = store_writer.configured(root) | ({release.version} if release else set())
+        for version in [each for each in versions(root)[:-keep] if each not in named]:
+            store_writer.begin_removal(root, version)
+            store_writer.recover(root, staging)
+            removed.append(version)
+    return removed
 
 
 def _pushed(root: Path, push_id: str) -> Release | None:
@@ -258,54 +249,12 @@ def _pushed(root: Path, push_id: str) -> Release | None:
     return None
 
 
-def _configured(root: Path) -> set[int]:
-    try:
-        text = (root / "models.config").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return set()
-    return serving_config.pinned(text)
-
-
-def _versions_seen(root: Path) -> list[int]:
-    """Every version that left a trace, foreign ones included."""
-    folders = [root / model for model in MODELS]
-    names = [path.name for folder in folders if folder.is_dir() for path in folder.iterdir()]
-    return [0, *versions(root), *(int(n) for n in names if n.isascii() and n.isdigit())]
-
-
-def _journal(root: Path) -> dict[str, Any]:
-    path = root / ".store" / "journal.json"
-    try:
-        journal = json.loads(path.read_text(encoding="utf-8"))
-        return {key: journal[key] for key in ("last_version", "pending", "publishes")}
-    except FileNotFoundError:
-        return {"last_version": 0, "pending": None, "publishes": False}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path}: cannot be read; delete it and run again") from error
-
-
-def _write_journal(
-    root: Path, last_version: int, pending: int | None = None, publishes: bool = False
-) -> None:
-    text = to_json({"last_version": last_version, "pending": pending, "publishes": publishes})
-    hidden = root / ".store"
-    durable_files.replace(hidden / "journal.json", text, hidden)
-
-
 def _folder(store: str | Path) -> Path:
     if "://" in str(store):
         raise StoreError(
             f"release store {store}: this command needs a folder of a mounted file system"
         )
     return Path(store).absolute()
-
-
-def _latest_path(root: Path) -> Path:
-    return root / "releases" / "latest.json"
-
-
-def _manifest_path(root: Path, version: int) -> Path:
-    return root / "releases" / f"{version}.json"
 
 
 def _known(root: Path) -> str:

@@ -3,6 +3,7 @@
 python release_writer.py loop STORE CANDIDATES PUSHES     PUSHES releases, one by one
 python release_writer.py die STORE CANDIDATES STEP        killed before its STEP-th access
 python release_writer.py die-rollback STORE VERSION STEP  to the file system, likewise
+python release_writer.py die-prune STORE KEEP STEP        likewise
 """
 
 import os
@@ -47,6 +48,8 @@ def main() -> None:
     _die_before(int(number))
     if action == "die":
         release_store.publish(store, candidates_in(what), {}, "killed")
+    elif action == "die-prune":
+        release_store.prune(store, int(what))
     else:
         release_store.rollback(store, int(what))
 

@@ -249,6 +249,35 @@ def test_rollback_moves_both_pointers_and_nothing_else(store, candidate):
 # The plan of a run
 
 
+def test_prune_keeps_the_newest_and_what_a_pointer_names(store, candidate):
+    for _ in range(5):
+        release_store.publish(store, candidate, {})
+    assert release_store.prune(store, 5) == []
+    release_store.rollback(store, 2)
+    assert release_store.prune(store, 1) == [1, 3, 4]
+    assert check_pointers(store) == {2}
+    check_clean(store, [2, 5])
+    assert release_store.prune(store, 1) == []
+    assert release_store.publish(store, candidate, {}).version == 6
+
+
+def test_prune_removes_nothing_where_the_pointer_cannot_be_read(store, candidate):
+    for _ in range(3):
+        release_store.publish(store, candidate, {})
+    (store / "releases/latest.json").write_text("{")
+    with pytest.raises(StoreError, match=r"latest\.json"):
+        release_store.prune(store, 1)
+    assert release_store.versions(store) == [1, 2, 3]
+
+
+def test_prune_keeps_at_least_one(store, candidate):
+    release_store.publish(store, candidate, {})
+    with pytest.raises(StoreError, match="at least 1"):
+        release_store.prune(store, 0)
+    assert release_store.prune(store.with_name("nowhere"), 1) == []
+    assert not store.with_name("nowhere").exists()
+
+
 def test_plan_of_a_first_run(store):
     baseline, push_id = release_store.plan(store, "key")
     assert baseline == 0

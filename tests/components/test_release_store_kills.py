@@ -101,6 +101,27 @@ def test_rollback_killed_at_every_step(store, candidate, tmp_path):
     assert outcomes == {(2, 2), (1, 2), (1, 1)}
 
 
+@pytest.mark.slow
+def test_prune_killed_at_every_step(store, candidate, tmp_path):
+    for push_id in "abcd":
+        release_store.publish(store, candidate, {}, push_id)
+    release_store.rollback(store, 2)
+    seen = set()
+
+    def check(copy):
+        assert check_pointers(copy) == {2}
+        left = release_store.versions(copy)
+        seen.add(tuple(left))
+        # What is still listed is whole.
+        assert [release_store.verify(release_store.get(copy, v)) for v in left] == [[]] * len(left)
+        release_store.prune(copy, 1)
+        check_clean(copy, [2, 4])
+        assert release_store.publish(copy, candidate, {}, "e").version == 5
+
+    killed_at_every_step(tmp_path, store, ("die-prune", 1), check)
+    assert seen == {(1, 2, 3, 4), (2, 3, 4), (2, 4)}
+
+
 def _is_pointer(name: str) -> bool:
     return name in ("models.config", "releases/latest.json")
 
