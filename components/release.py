@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components import durable_files
+from components import durable_files, model_card
 from components.errors import PipelineError
 from components.saved_model import missing_part
 
@@ -69,7 +69,7 @@ def complete(candidates: Mapping[str, str | Path]) -> dict[str, Path]:
 def stage(
     staging: Path, sources: Mapping[str, Path], facts: Mapping[str, Any], version: int, push_id: str
 ) -> dict[str, Any]:
-    """Writes all that a release consists of to a folder, as `manifest` and one per model.
+    """Writes all that a release consists of to a folder: `manifest`, `card` and one per model.
 
     Returns:
         the manifest.
@@ -87,6 +87,7 @@ def stage(
         "files": durable_files.digests(staging),
     }
     durable_files.write(staging / "manifest", to_json(manifest))
+    durable_files.write(staging / "card", model_card.render(manifest))
     return manifest
 
 

@@ -3,6 +3,7 @@
     encode/<v>/ decode/<v>/ sample/<v>/   SavedModels to serve
     evaluate/<v>/                         the SavedModel a later candidate is compared with
     releases/<v>.json                     manifest, with the SHA-256 of every file
+    releases/<v>.md                       the same for people: the model card
     models.config                         for TensorFlow Serving: pins all three to one version
     releases/latest.json                  {"version": <v>}
     .store/                               lock, journal, staging; nothing in it is served
@@ -75,6 +76,7 @@ def publish(
         store_writer.write_journal(root, version, pending=version, publishes=True)
         for model in MODELS:
             durable_files.move(staging / model, release.path(model))
+        durable_files.move(staging / "card", store_writer.card_path(root, version))
         durable_files.move(staging / "manifest", store_writer.manifest_path(root, version))
         durable_files.move(staging / "models.config", root / "models.config")  # decided
         durable_files.move(staging / "latest", store_writer.latest_path(root))

@@ -2,6 +2,7 @@
 
     encode/<v>/ decode/<v>/ sample/<v>/ evaluate/<v>/    as in a folder
     releases/<v>.json                                    manifest, with the SHA-256 of every file
+    releases/<v>.md                                      the same for people: the model card
     models.config                                        pins all models to one version
     releases/latest.json                                 the same version, for other readers
     .store/claims/<v>.json                               which push took the version, and when
@@ -124,6 +125,7 @@ def _upload(folder: Folder, staging: Path, version: int) -> None:
     try:
         for model in MODELS:
             folder.upload(staging / model, f"{model}/{version}")
+        folder.write(f"releases/{version}.md", (staging / "card").read_bytes())
         folder.write(f"releases/{version}.json", (staging / "manifest").read_bytes())
     except BaseException:
         with contextlib.suppress(Exception):  # else the next writer does it
@@ -172,7 +174,7 @@ def _remove_abandoned(folder: Folder, own: int) -> None:
 
 
 def _remove_files(folder: Folder, version: int) -> None:
-    folder.delete([f"releases/{version}.json"])
+    folder.delete([f"releases/{version}.json", f"releases/{version}.md"])
     for model in MODELS:
         place = f"{model}/{version}"
         folder.delete(list(folder.find(place)))

@@ -55,6 +55,7 @@ def recover(root: Path, staging: Path) -> None:
         elif found["publishes"]:
             # By way of staging: folders vanish whole, and the manifest before them.
             manifest_path(root, version).unlink(missing_ok=True)
+            card_path(root, version).unlink(missing_ok=True)
             for model in MODELS:
                 left = root / model / str(version)
                 if left.exists():
@@ -122,6 +123,11 @@ def write_journal(
 def latest_path(root: Path) -> Path:
     """The pointer for readers."""
     return root / "releases" / "latest.json"
+
+
+def card_path(root: Path, version: int) -> Path:
+    """The model card of a release."""
+    return root / "releases" / f"{version}.md"
 
 
 def manifest_path(root: Path, version: int) -> Path:

@@ -74,16 +74,23 @@ class Executor(base_executor.BaseExecutor):
             for name, found in inputs.items()
             if found
         }
-        metrics = results.read(artifacts["evaluation"].uri).metrics
+        evaluation = results.read(artifacts["evaluation"].uri)
         requested = exec_properties["baseline_version"]
         return {
             "codebook_sha256": model["codebook_sha256"],
             "model": model,
             "config": json.loads(exec_properties["config"]),
-            # JSON has no NaN; null says "not measurable" to every reader.
-            "metrics": {
-                name: value if math.isfinite(value) else None for name, value in metrics.items()
-            },
+            "metrics": {name: _finite(value) for name, value in evaluation.metrics.items()},
+            "gate": [
+                {
+                    "metric": check.metric,
+                    "value": _finite(check.value),
+                    "last_release": _finite(check.baseline),
+                    "threshold": results.describe_check(check),
+                    "note": check.note,
+                }
+                for check in evaluation.checks
+            ],
             "baseline": (
                 baseline.read(artifacts["baseline_model"].uri).version
                 if "baseline_model" in artifacts
@@ -115,6 +122,11 @@ class Executor(base_executor.BaseExecutor):
                 for name, artifact in sorted(artifacts.items())
             },
         }
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no NaN; null says "not measurable" to every reader."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _blessed(blessing: types.Artifact) -> bool:

@@ -80,6 +80,44 @@ def test_rollback_to_what_is_not_there(root):
     assert call("rollback", "x", "--root", root).exit_code == 2
 
 
+def test_prune(root):
+    result = call("prune", "--keep", 1, "--root", root)
+    assert (result.exit_code, result.output) == (0, "removed: 1\n")
+    assert release_store.versions(root / "serving") == [2]
+    assert call("prune", "--keep", 1, "--root", root).output == "removed: none\n"
+    assert call("prune", "--root", root).exit_code == 2
+
+
+def test_verify_tells_what_differs(root):
+    release = release_store.get(root / "serving", 1)
+    (release.decode / "variables/variables.index").write_text("changed")
+    result = call("verify", 1, "--root", root)
+    assert result.exit_code == 1
+    problem, error = result.output.splitlines()
+    assert problem == "release 1: decode/variables/variables.index has changed"
+    assert error.startswith("Error: damaged: 1; restore the files from a copy, or ")
+
+
+def test_verify_loads_each_model(root):
+    result = call("verify", 2, "--root", root)  # as released, and no SavedModels
+    assert result.exit_code == 1
+    assert "release 2: encode cannot be loaded: " in result.output
+    assert not list(root.rglob("*.log"))
+
+
+def test_verify_of_nothing(tmp_path):
+    assert call("verify", "--root", tmp_path).exit_code == 0
+
+
+def test_show_is_the_card_of_the_release(root):
+    result = call("show", 1, "--root", root)
+    assert result.exit_code == 0
+    assert result.output == (root / "serving/releases/1.md").read_text()
+    assert "| `nmse` | 0.0312 |" in result.output
+    assert "| `bits_per_dim` | – |" in result.output
+    assert "no release 7 in" in call("show", 7, "--root", root).output
+
+
 def test_answers_without_the_weight_of_tensorflow():
     code = (
         "import sys, pipeline.releases_command; assert not {'tfx', 'tensorflow'} & {*sys.modules}"
