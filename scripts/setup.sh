@@ -40,7 +40,11 @@ python='' found=''
 for candidate in "${candidates[@]}"; do
     version=$("$candidate" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || continue
     case $version in
-    3.11.* | 3.12.* | 3.13.*) python=$(command -v "$candidate") && break ;;
+    3.11.* | 3.12.* | 3.13.*)
+        # Not the shim of a version manager: it does work of its own, and leaves a lock if killed.
+        python=$("$candidate" -c 'import sys; print(sys.executable)')
+        break
+        ;;
     *) found+="${found:+, }$candidate is $version" ;;
     esac
 done

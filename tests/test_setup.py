@@ -58,7 +58,10 @@ def test_make_alone_lists_every_target() -> None:
         ({"old": "echo 3.10.13"}, "old is 3.10.13. Name one: make PYTHON="),
         ({}, "no Python under the name old"),
         (
-            {"old": "case $2 in *version_info*) echo 3.12.1;; *) echo 0;; esac"},
+            {
+                "old": "case $2 in *version_info*) echo 3.12.1;; *executable*) echo $0;; "
+                "*) echo 0;; esac"
+            },
             "this system has no glibc",
         ),
     ],
