@@ -13,6 +13,7 @@ from PIL import Image
 
 from components.errors import PipelineError
 from components.release import Release
+from pipeline import model_errors
 
 _BATCH = 256
 
@@ -105,7 +106,7 @@ def sample_images(release: Release, out: Path, count: int, draw: Draw) -> list[P
             top_p=tf.constant(draw.top_p, tf.float32),
         )
     except tf.errors.InvalidArgumentError as error:
-        raise PipelineError(_message(error)) from error
+        raise PipelineError(model_errors.message(error)) from error
     names = _numbered(count)
     written = _write_images(out, drawn["images"].numpy(), names)
     _save(out / "codes.npz", drawn["codes"].numpy(), release, names=names)
@@ -131,16 +132,8 @@ def _first_bad(encode, paths: Sequence[Path], contents: Sequence[bytes]) -> str:
         try:
             encode(images=tf.constant([content]))
         except tf.errors.InvalidArgumentError as error:
-            return f"{path}: {_message(error)}"
+            return f"{path}: {model_errors.message(error)}"
     return f"one of {len(paths)} images cannot be decoded"
-
-
-def _message(error: tf.errors.OpError) -> str:
-    """TensorFlow's message without the graph's node names."""
-    text = error.message.replace("assertion failed: ", "")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith(("Detected at node", "[[", "(0)", "(1)"))]
-    return (kept or lines)[0]
 
 
 def _numbered(count: int) -> np.ndarray:
