@@ -18,6 +18,7 @@ from pipeline.model_commands import decode, encode, sample
 from pipeline.options import config_option, overrides_option
 from pipeline.releases_command import releases
 from pipeline.report.command import report
+from pipeline.serving.command import serve
 from pipeline.train_command import train
 
 # Of a run that SIGTERM stopped after a checkpoint: the EX_TEMPFAIL of sysexits.h, try again.
@@ -80,7 +81,7 @@ def run(
     sys.exit(run_and_show(config, data_path, root, overrides, verbose))
 
 
-for command in (data, train, report, encode, decode, sample, releases):
+for command in (data, train, report, encode, decode, sample, serve, releases):
     cli.add_command(command)
 
 

@@ -1,0 +1,64 @@
+"""The release store as the server reads it: a folder, or an object store by URI."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+
+from components import release_store, remote_releases
+from components.object_store import Folder, is_remote
+from components.release import StoreError
+
+
+class FollowedStore:
+    """What is released, and where the SavedModels of a release are on this machine.
+
+    Args:
+        location: folder or URI of the store. What is served of an object store is copied to a
+            temporary folder, with its hashes checked.
+    """
+
+    def __init__(self, location: str | Path):
+        self.location = str(location)
+        self._remote = Folder(self.location) if is_remote(location) else None
+        self._copies = tempfile.TemporaryDirectory(prefix="serving-") if self._remote else None
+
+    def config(self) -> str | None:
+        """The text of `models.config`; None before the first release."""
+        if self._remote:
+            data = self._remote.read("models.config")
+            return data.decode() if data is not None else None
+        try:
+            return Path(self.location, "models.config").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def versions(self) -> list[int]:
+        """Versions of the releases, oldest first."""
+        if self._remote:
+            stems = (name.removesuffix(".json") for name in self._remote.names("releases"))
+            return sorted(int(stem) for stem in stems if stem.isdigit())
+        return release_store.versions(self.location)
+
+    def folder(self, model: str, version: int) -> Path:
+        """The SavedModel of a release.
+
+        Raises:
+            PipelineError: there is no such release, or it is damaged.
+        """
+        if not self._copies:
+            return release_store.get(self.location, version).path(model)
+        path = Path(self._copies.name, model, str(version))
+        if not path.is_dir():
+            release = remote_releases.fetch(
+                self.location, version, [model], Path(self._copies.name)
+            )
+            if release is None:
+                raise StoreError(f"no release {version} in {self.location}")
+        return path
+
+    def close(self) -> None:
+        if self._copies:
+            with contextlib.suppress(OSError):
+                self._copies.cleanup()

@@ -1,0 +1,210 @@
+"""Which servables answer requests now: follows the release store, loads, switches, unloads."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gc
+import logging
+import weakref
+from collections.abc import Callable
+
+import grpc
+from tensorflow_serving.config import model_server_config_pb2
+
+from components.errors import PipelineError, one_line
+from pipeline.serving import model_config
+from pipeline.serving.errors import RequestError
+from pipeline.serving.followed_store import FollowedStore
+from pipeline.serving.metrics import Metrics
+from pipeline.serving.servable import Servable
+
+_LOG = logging.getLogger(__name__)
+
+# How long a release that could not be loaded is left alone.
+_RETRY_SECONDS = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    """What one model serves; never changed, only replaced."""
+
+    versions: dict[int, Servable]
+    labels: dict[str, int]
+
+
+@dataclasses.dataclass
+class State:
+    """Where a version is in its life: START, LOADING, AVAILABLE, UNLOADING, END."""
+
+    name: str
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    message: str = ""
+
+
+class Manager:
+    """Keeps a table of what is served, and replaces it whole.
+
+    All servables of a new configuration are loaded and warmed up beside the old ones; then the
+    table changes in one step, for all models at once. A request that has found its servable keeps
+    it; an old one is freed when its last request has ended. If something cannot be loaded, the old
+    table stays.
+
+    Args:
+        store: whose `models.config` is followed.
+        metrics: is told what is served.
+        on_change: called after each change with the versions by model.
+    """
+
+    def __init__(
+        self,
+        store: FollowedStore,
+        metrics: Metrics,
+        on_change: Callable[[dict[str, list[int]]], None],
+    ):
+        self._store = store
+        self._metrics = metrics
+        self._on_change = on_change
+        self._table: dict[str, _Model] = {}
+        self._states: dict[tuple[str, int], State] = {}
+        self._applying = asyncio.Lock()
+        self._followed: str | None = None  # the text of models.config that was applied last
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._table)
+
+    def find(self, name: str, version: int | None = None, label: str = "") -> Servable:
+        """The servable for a request: of a version, of a label, or the highest version.
+
+        Raises:
+            RequestError: NOT_FOUND, or INVALID_ARGUMENT for a label that there is not.
+        """
+        if not name:
+            raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
+        model = self._table.get(name)
+        if label and (model is None or label not in model.labels):
+            raise RequestError(
+                grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}"
+            )
+        if label:
+            version = model.labels[label]
+        if model is None or not model.versions or version not in {None, *model.versions}:
+            asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+            raise RequestError(
+                grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {asked}"
+            )
+        return model.versions[max(model.versions) if version is None else version]
+
+    def states(self, name: str, version: int | None = None, label: str = "") -> dict[int, State]:
+        """Version -> state of the versions of a model, or of the one asked for.
+
+        Raises:
+            RequestError: NOT_FOUND.
+        """
+        if label:
+            version = self.find(name, label=label).version
+        found = {number: state for (model, number), state in self._states.items() if model == name}
+        if version is not None:
+            found = {number: state for number, state in found.items() if number == version}
+            if not found:
+                raise RequestError(
+                    grpc.StatusCode.NOT_FOUND,
+                    f"Could not find version {version} of model {name}",
+                )
+        if not found:
+            raise RequestError(
+                grpc.StatusCode.NOT_FOUND, f"Could not find any versions of model {name}"
+            )
+        return dict(sorted(found.items(), reverse=True))
+
+    async def follow(self, seconds: float) -> None:
+        """Looks for a new `models.config` every so many seconds, for ever."""
+        loop = asyncio.get_running_loop()
+        failed, again_at = None, 0.0
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                text = await asyncio.to_thread(self._store.config)
+                if text is None or text == self._followed:
+                    continue
+                if text == failed and loop.time() < again_at:
+                    continue
+                failed, again_at = text, loop.time() + _RETRY_SECONDS
+                await self.apply_text(text)
+            except (PipelineError, RequestError) as error:
+                _LOG.error("%s; what was served before is still served", one_line(error))
+
+    async def apply_text(self, text: str) -> None:
+        """Serves what a `models.config` says; raises as `apply`."""
+        await self.apply(model_config.parse(text))
+        self._followed = text
+
+    async def apply(self, config: model_server_config_pb2.ModelServerConfig) -> None:
+        """Serves what a configuration says, or changes nothing.
+
+        Raises:
+            RequestError: the configuration is wrong, or a version of it cannot be loaded.
+        """
+        async with self._applying:
+            wanted = await asyncio.to_thread(model_config.wanted, config, self._store)
+            loaded = {
+                (name, version): servable
+                for name, model in self._table.items()
+                for version, servable in model.versions.items()
+            }
+            for name, want in wanted.items():
+                for version in sorted(want.versions):
+                    if (name, version) not in loaded:
+                        loaded[name, version] = await self._load(name, version)
+            before = self._table
+            self._table = {
+                name: _Model({v: loaded[name, v] for v in want.versions}, want.labels)
+                for name, want in wanted.items()
+            }
+            del loaded
+            self._settle(before)
+
+    async def _load(self, name: str, version: int) -> Servable:
+        self._states[name, version] = State("LOADING")
+        try:
+            return await asyncio.to_thread(self._load_now, name, version)
+        except Exception as error:
+            self._metrics.load_failure()
+            message = f"release {version} of {name} cannot be loaded: {one_line(error)}"
+            self._states[name, version] = State("END", grpc.StatusCode.INTERNAL, message)
+            raise RequestError(grpc.StatusCode.INTERNAL, message) from error
+
+    def _load_now(self, name: str, version: int) -> Servable:
+        servable = Servable(name, version, self._store.folder(name, version))
+        servable.warm_up()
+        return servable
+
+    def _settle(self, before: dict[str, _Model]) -> None:
+        """Brings the states to agree with the table, and tells who wants to know."""
+        served = {name: sorted(model.versions) for name, model in self._table.items()}
+        # Only what is served, or went last, is remembered: versions never end.
+        self._states = {
+            (name, version): State("AVAILABLE")
+            for name, versions in served.items()
+            for version in versions
+        }
+        loop = asyncio.get_running_loop()
+        for name, model in before.items():
+            for version, servable in model.versions.items():
+                if (name, version) not in self._states:
+                    state = self._states[name, version] = State("UNLOADING")
+                    weakref.finalize(servable.lease, _ended, loop, state)
+        self._metrics.serving(served)
+        self._on_change(served)
+
+
+def _ended(loop: asyncio.AbstractEventLoop, state: State) -> None:
+    """The last request has ended, on whichever thread; the state is the loop's to change."""
+
+    def free() -> None:
+        state.name = "END"
+        gc.collect()  # a loaded SavedModel is full of circles
+
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(free)
