@@ -109,8 +109,10 @@ async def running(
 
     Raises:
         PipelineError: there is no release, it cannot be loaded, or a port is taken.
+        UserError: the certificate or its key cannot be used.
     """
     _raise_file_limit()
+    ssl_context = _ssl_context(settings.tls) if settings.tls else None
     store = FollowedStore(settings.store)
     text = await asyncio.to_thread(store.config)
     if text is None:
@@ -149,7 +151,19 @@ async def running(
         stack.callback(store.close)
         stack.push_async_callback(scheduler.close)
         port = await stack.enter_async_context(_grpc(settings, manager, predictor))
-        rest_port = await stack.enter_async_context(_rest(settings, manager, predictor, metrics))
+        rest = _rest(
+            settings,
+            ssl_context,
+            RestApi(
+                manager,
+                predictor,
+                metrics,
+                settings.max_message_mib * _MIB,
+                settings.max_requests,
+                _HANDSHAKE_SECONDS,
+            ),
+        )
+        rest_port = await stack.enter_async_context(rest)
         following = asyncio.create_task(manager.follow(settings.poll_seconds))
         stack.push_async_callback(_ended, following)
         yield Running(port, rest_port, served)
@@ -202,16 +216,8 @@ async def _grpc(settings: Settings, manager: Manager, predictor: Predictor) -> A
 
 @contextlib.asynccontextmanager
 async def _rest(
-    settings: Settings, manager: Manager, predictor: Predictor, metrics: Metrics
+    settings: Settings, ssl_context: ssl.SSLContext | None, api: RestApi
 ) -> AsyncIterator[int]:
-    api = RestApi(
-        manager,
-        predictor,
-        metrics,
-        settings.max_message_mib * _MIB,
-        settings.max_requests,
-        _HANDSHAKE_SECONDS,
-    )
     # An idle connection, and one whose header does not end, is closed after the same time.
     runner = web.AppRunner(
         api.app,
@@ -221,8 +227,7 @@ async def _rest(
         handler_cancellation=True,
     )
     await runner.setup()
-    context = _ssl_context(settings.tls) if settings.tls else None
-    site = web.TCPSite(runner, settings.host, settings.rest_port, ssl_context=context)
+    site = web.TCPSite(runner, settings.host, settings.rest_port, ssl_context=ssl_context)
     try:
         await site.start()
     except OSError as error:

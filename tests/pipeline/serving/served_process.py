@@ -1,0 +1,47 @@
+"""`vqvae serve` as a process of its own."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+
+class ServedProcess:
+    """The command on free ports; `grpc` and `rest` are what it says it listens on."""
+
+    def __init__(self, store: Path, *options: str):
+        command = [sys.executable, "-m", "pipeline", "serve", "--store", str(store)]
+        command += ["--port", "0", "--rest-port", "0", "--poll", "0.2", *options]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.lines: list[str] = []
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            if line.startswith("REST"):
+                break
+        else:
+            raise AssertionError(self.process.communicate())
+        self.grpc, self.rest = (int(re.findall(r":(\d+)", line)[0]) for line in self.lines[-2:])
+
+    def peak_mib(self) -> float:
+        """The most memory that it ever had, in MiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
+
+    def stop(self) -> tuple[int, str, str]:
+        """Asks it to end; its exit status, and what else it said."""
+        self.process.send_signal(signal.SIGTERM)
+        output, errors = self.process.communicate(timeout=60)
+        return self.process.returncode, output, errors
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()

@@ -1,0 +1,211 @@
+"""New releases while requests come in: none is dropped, none is answered by two releases."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from served_releases import GenericClient, png, publish, request, serving
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+)
+
+from components import release_store
+from components.errors import PipelineError
+
+CODES = np.arange(4, dtype=np.int32).reshape(1, 2, 2)
+
+
+def wait_for(condition, seconds: float = 30.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
+
+
+def states(client: GenericClient, model: str) -> dict[int, str]:
+    message = get_model_status_pb2.GetModelStatusRequest()
+    message.model_spec.name = model
+    stub = model_service_pb2_grpc.ModelServiceStub(client.channel)
+    found = stub.GetModelStatus(message, timeout=20).model_version_status
+    name = get_model_status_pb2.ModelVersionStatus.State.Name
+    return {each.version: name(each.state) for each in found}
+
+
+def test_without_a_release_there_is_nothing_to_serve(tmp_path):
+    expected = r"nothing has been released to .*; `vqvae run` makes a release"
+    with pytest.raises(PipelineError, match=expected), serving(tmp_path):
+        pass
+
+
+def test_a_port_that_is_taken(first_release):
+    with serving(first_release) as running:
+        for setting, option in (("port", "--port"), ("rest_port", "--rest-port")):
+            taken = {setting: getattr(running, setting)}
+            expected = f"cannot listen on .* choose another with {option}"
+            with pytest.raises(PipelineError, match=expected), serving(first_release, **taken):
+                pass
+
+
+class Load(threading.Thread):
+    """Asks all the time, and notes which release each answer came from."""
+
+    def __init__(self, port: int):
+        super().__init__()
+        self.client = GenericClient(port)
+        self.versions: list[int] = []
+        self.error: BaseException | None = None
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self.stopped.is_set():
+                encoded = self.client.stub.Predict(request("encode", images=[png()]), timeout=20)
+                version = encoded.model_spec.version.value
+                assert list(encoded.outputs["release"].int64_val or [version]) == [version]
+                self.versions.append(version)
+                decoded = self.client.stub.Predict(request("decode", codes=CODES), timeout=20)
+                # The three switch at once: whoever saw the new one never sees the old again.
+                assert decoded.model_spec.version.value >= version
+        except BaseException as error:
+            self.error = error
+
+
+def test_new_releases_take_over_without_a_request_lost(store, candidates):
+    with serving(store) as running:
+        load = [Load(running.port) for _ in range(4)]
+        for each in load:
+            each.start()
+        for version in (2, 3, 4):
+            assert publish(store, candidates[version % 2]) == version
+            wait_for(lambda v=version: max(running.served["encode"]) == v)
+            wait_for(lambda v=version: all(each.versions[-1:] == [v] for each in load))
+        for each in load:
+            each.stopped.set()
+        for each in load:
+            each.join()
+            assert each.error is None, each.error
+            assert each.versions == sorted(each.versions)
+            assert set(each.versions) == {1, 2, 3, 4}
+        # Freed, but for what is kept ready for a rollback.
+        client = load[0].client
+        wait_for(lambda: "UNLOADING" not in states(client, "sample").values())
+        assert states(client, "sample")[4] == "AVAILABLE"
+        assert states(client, "sample").get(1, "END") == "END"
+
+
+def test_rollback_is_followed(store, candidates):
+    publish(store, candidates[1])
+    with serving(store) as running:
+        client = GenericClient(running.port)
+        assert client.predict("encode", images=[png()])["release"] == [2]
+        release_store.rollback(store, 1)
+        wait_for(lambda: client.predict("encode", images=[png()])["release"] == [1])
+        code, _ = client.refused(request("encode", version=2, images=[png()]))
+        assert code == "NOT_FOUND"
+
+
+def test_a_damaged_release_leaves_the_old_one_serving(store, candidates, tmp_path):
+    broken = {
+        name: Path(shutil.copytree(folder, tmp_path / "broken" / name))
+        for name, folder in candidates[1].items()
+    }
+    (broken["sample"] / "saved_model.pb").write_bytes(b"not a graph")
+    with serving(store) as running:
+        client = GenericClient(running.port)
+        publish(store, broken)
+        wait_for(lambda: states(client, "sample").get(2) == "END")
+        assert running.served == {name: [1] for name in ("encode", "decode", "sample")}
+        assert client.predict("encode", images=[png()])["release"] == [1]
+        publish(store, candidates[1])
+        release_store.rollback(store, 3)
+        wait_for(lambda: client.predict("encode", images=[png()])["release"] == [3])
+
+
+def test_an_old_release_answers_what_it_began(store, candidates):
+    """A request that runs when the table changes is answered by the release it found."""
+    inputs = {
+        "labels": np.zeros([1000], np.int32),
+        "seed": np.int64(1),
+        "temperature": np.float32(1),
+    }
+    with serving(store, threads=1) as running:
+        client = GenericClient(running.port)
+        expected = client.predict("sample", **inputs)["images"]
+        running_ones = [
+            client.stub.Predict.future(request("sample", **inputs), timeout=60) for _ in range(20)
+        ]
+        publish(store, candidates[1])
+        wait_for(lambda: 2 in running.served["sample"])
+        for each in running_ones:
+            answer = each.result()
+            images = np.frombuffer(answer.outputs["images"].tensor_content, np.uint8)
+            same = np.array_equal(images, expected.ravel())
+            assert same == (answer.model_spec.version.value == 1)
+
+
+def test_a_configuration_by_request(store, candidates):
+    publish(store, candidates[1])
+    release_store.rollback(store, 2)
+    with serving(store) as running:
+        client = GenericClient(running.port)
+        stub = model_service_pb2_grpc.ModelServiceStub(client.channel)
+        message = model_management_pb2.ReloadConfigRequest()
+        for name in ("encode", "decode"):
+            model = message.config.model_config_list.config.add(
+                name=name, base_path=str(store / name), model_platform="tensorflow"
+            )
+            model.model_version_policy.specific.versions.extend([1, 2])
+            model.version_labels["stable"] = 1
+            model.version_labels["canary"] = 2
+        stub.HandleReloadConfigRequest(message, timeout=60)
+        released = {
+            label: int(client.predict("encode", "", None, label, images=[png()])["release"][0])
+            for label in ("stable", "canary", "")
+        }
+        # Without a version or label it is the highest, as with TensorFlow Serving.
+        assert released == {"stable": 1, "canary": 2, "": 2}
+        code, _ = client.refused(request("sample", labels=[0]))
+        assert code == "NOT_FOUND"  # it was left out
+        release_store.rollback(store, 1)  # the store has the last word
+        wait_for(lambda: running.served == {m: [1] for m in ("encode", "decode", "sample")})
+
+
+def test_what_was_replaced_is_freed(store, candidates):
+    """Ten releases later the server holds no more models than at first."""
+    from pipeline.serving.servable import Lease
+
+    with serving(store) as running:
+        before = sum(isinstance(each, Lease) for each in gc.get_objects())
+        for version in range(2, 7):
+            publish(store, candidates[version % 2])
+            wait_for(lambda v=version: v in running.served["encode"])
+        release_store.rollback(store, 6)
+        wait_for(lambda: running.served["encode"] == [6])
+        wait_for(lambda: sum(isinstance(each, Lease) for each in gc.get_objects()) <= before)
+
+
+def test_a_client_that_waits_gets_its_answer_when_the_server_stops(first_release):
+    inputs = {
+        "labels": np.zeros([1000], np.int32),
+        "seed": np.int64(1),
+        "temperature": np.float32(1),
+    }
+    with serving(first_release, threads=1) as running:
+        client = GenericClient(running.port)
+        client.predict("sample", **inputs)
+        waiting = [
+            client.stub.Predict.future(request("sample", **inputs), timeout=60) for _ in range(5)
+        ]
+        time.sleep(0.2)
+    assert [each.code() for each in waiting] == [grpc.StatusCode.OK] * 5
+    code, _ = client.refused(request("decode", codes=CODES))
+    assert code == "UNAVAILABLE"
