@@ -111,11 +111,14 @@ def digests(root: Path) -> dict[str, str]:
     for folder, _, names in os.walk(root):
         for name in names:
             path = Path(folder, name)
-            with path.open("rb") as file:
-                found[path.relative_to(root).as_posix()] = hashlib.file_digest(
-                    file, "sha256"
-                ).hexdigest()
+            found[path.relative_to(root).as_posix()] = digest(path)
     return dict(sorted(found.items()))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,16 @@ def complete(candidates: Mapping[str, str | Path]) -> dict[str, Path]:
 
 
 def stage(
-    staging: Path, sources: Mapping[str, Path], facts: Mapping[str, Any], version: int, push_id: str
+    staging: Path,
+    sources: Mapping[str, Path],
+    facts: Mapping[str, Any],
+    version: int,
+    push_id: str,
+    picture: Path | None,
 ) -> dict[str, Any]:
-    """Writes all that a release consists of to a folder: `manifest`, `card` and one per model.
+    """Writes all that a release consists of to a folder.
+
+    These are `manifest`, `card`, a folder for each model and, where there is one, `picture`.
 
     Returns:
         the manifest.
@@ -86,6 +94,9 @@ def stage(
         **facts,
         "files": durable_files.digests(staging),
     }
+    if picture is not None:
+        shutil.copyfile(picture, staging / "picture")
+        manifest["picture_sha256"] = durable_files.digest(staging / "picture")
     durable_files.write(staging / "manifest", to_json(manifest))
     durable_files.write(staging / "card", model_card.render(manifest))
     return manifest

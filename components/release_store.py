@@ -4,17 +4,21 @@
     evaluate/<v>/                         the SavedModel a later candidate is compared with
     releases/<v>.json                     manifest, with the SHA-256 of every file
     releases/<v>.md                       the same for people: the model card
-    models.config                         for TensorFlow Serving: pins all three to one version
-    releases/latest.json                  {"version": <v>}
+    releases/<v>.png                      the samples that it shows, if the release has any
+    models.config                         for TensorFlow Serving: which versions, which labels
+    releases/latest.json                  {"version": <v>}: the stable release
     .store/                               lock, journal, staging; nothing in it is served
 
 A release is copied to `.store/staging` and forced to disk, then moved into place under a
 version that nothing names yet; then `models.config` is replaced, which decides the release,
-and `releases/latest.json` last. Whoever follows either file finds a whole release at any
-instant, the old or the new. Before the first move the journal records the version, so the
-next writer after a crash knows what it finds: if `models.config` already names the version,
-`latest.json` is brought to agree (servers may answer from it already); otherwise what was
-moved is removed. The version is spent either way: versions only grow.
+and `releases/latest.json` last, if it is the stable one. Whoever follows either file finds whole
+releases at any instant, the old or the new. Before the first move the journal records the
+version, so the next writer after a crash knows what it finds: if `models.config` already has it
+as the stable one, `latest.json` is brought to agree (servers may answer from it already); if
+`models.config` does not name it at all, what was moved is removed. The version is spent either
+way: versions only grow.
+
+Which versions are loaded, and what moves a label, is in `components.rollout`.
 
 Writers take turns by a file lock. Readers need none, since releases do not change.
 
@@ -31,8 +35,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components import durable_files, serving_config, store_writer
+from components import durable_files, rollout, serving_config, store_writer
 from components.release import MODELS, SERVED, Release, StoreError, complete, stage, to_json
+from components.rollout import Rollout, Served
 from components.saved_model import missing_part
 
 
@@ -41,17 +46,22 @@ def publish(
     candidates: Mapping[str, str | Path],
     facts: Mapping[str, Any],
     push_id: str = "",
+    label: Rollout = "stable",
+    picture: Path | None = None,
 ) -> Release:
-    """Makes the candidate the latest release, or changes nothing that a reader can see.
+    """Makes the candidate the newest release, or changes nothing that a reader can see.
 
     Args:
         store: folder of the store; made if it does not exist.
         candidates: folder of the SavedModel for each of `MODELS`. Where one has the file
             `assets/release_version`, its copy holds the new version.
-        facts: what the manifest says beside `version`, `created` (UTC), `push_id` and `files`
-            (SHA-256 by path, `encode/saved_model.pb`).
+        facts: what the manifest says beside `version`, `created` (UTC), `push_id`, `files`
+            (SHA-256 by path, `encode/saved_model.pb`) and `picture_sha256`.
         push_id: names this push. If it was released before, even by a process that was killed
             before it could say so, that release is returned and nothing is written.
+        label: `stable` replaces the stable release at once and ends a canary; `canary` leaves
+            it as it is. The first release of a store is stable in any case.
+        picture: samples of the model as a PNG, for the model card.
 
     Raises:
         StoreError: a candidate is incomplete, or the store cannot be written.
@@ -61,12 +71,10 @@ def publish(
     with store_writer.writing(root) as staging:
         if push_id and (done := _pushed(root, push_id)):
             return done
-        version = (
-            max(store_writer.journal(root)["last_version"], *store_writer.versions_seen(root), 0)
-            + 1
-        )
-        manifest = stage(staging, sources, facts, version, push_id)
-        durable_files.write(staging / "models.config", serving_config.render(root, SERVED, version))
+        version = store_writer.last_version(root) + 1
+        after = rollout.released(store_writer.served(root), version, label)
+        manifest = stage(staging, sources, facts, version, push_id, picture)
+        durable_files.write(staging / "models.config", serving_config.render(root, SERVED, after))
         durable_files.write(staging / "latest", to_json({"version": version}))
         durable_files.sync_tree(staging)
         for folder in (*MODELS, "releases"):
@@ -76,35 +84,79 @@ def publish(
         store_writer.write_journal(root, version, pending=version, publishes=True)
         for model in MODELS:
             durable_files.move(staging / model, release.path(model))
+        if picture is not None:
+            durable_files.move(staging / "picture", store_writer.picture_path(root, version))
         durable_files.move(staging / "card", store_writer.card_path(root, version))
         durable_files.move(staging / "manifest", store_writer.manifest_path(root, version))
         durable_files.move(staging / "models.config", root / "models.config")  # decided
-        durable_files.move(staging / "latest", store_writer.latest_path(root))
+        if after.stable == version:
+            durable_files.move(staging / "latest", store_writer.latest_path(root))
+        else:
+            (staging / "latest").unlink()
         store_writer.write_journal(root, version)
     return release
 
 
-def rollback(store: str | Path, version: int) -> Release:
-    """Points servers and readers at an earlier (or again at a later) release.
+def promote(store: str | Path, version: int) -> Release:
+    """Makes a release the stable one, for servers and for the next run's baseline.
+
+    Forward, to a canary or to any newer release, the one that was stable stays loaded. Back, the
+    release is the only one that is loaded. A canary ends either way (`rollout.promoted`).
 
     Raises:
         StoreError: no such release, or its files are not those that were released.
     """
     root = _folder(store)
-    release = get(root, version)
-    if problems := verify(release):
-        raise StoreError(f"release {version} in {root} is damaged: {problems[0]}; choose another")
+    release = _unchanged(root, version)
     with store_writer.writing(root) as staging:
-        last = max(store_writer.journal(root)["last_version"], *store_writer.versions_seen(root))
+        get(root, version)  # it may have been removed while its files were read
+        before = None
+        with contextlib.suppress(StoreError):  # this mends a models.config that says nothing
+            before = store_writer.served(root)
+        last = store_writer.last_version(root)
         store_writer.write_journal(root, last, pending=version, publishes=False)
-        durable_files.replace(
-            root / "models.config", serving_config.render(root, SERVED, version), staging
-        )
+        _write_config(root, rollout.promoted(before, version), staging)
         durable_files.replace(
             store_writer.latest_path(root), to_json({"version": version}), staging
         )
         store_writer.write_journal(root, last)
     return release
+
+
+def rollback(store: str | Path, version: int) -> Release:
+    """`promote`, as it is called where `version` is an earlier one."""
+    return promote(store, version)
+
+
+def set_canary(store: str | Path, version: int | None) -> Served:
+    """Serves a release beside the stable one under the label `canary`; with None, ends that.
+
+    Returns:
+        what is served now.
+
+    Raises:
+        StoreError: no such release, or its files are not those that were released, or it is the
+            stable one.
+    """
+    root = _folder(store)
+    rollout.canary_set(store_writer.served(root), version, root)  # before anything is written
+    if version is not None:
+        _unchanged(root, version)
+    with store_writer.writing(root) as staging:
+        if version is not None:
+            get(root, version)
+        after = rollout.canary_set(store_writer.served(root), version, root)
+        _write_config(root, after, staging)
+    return after
+
+
+def served(store: str | Path) -> Served | None:
+    """What servers are told to load; None before the first release.
+
+    Raises:
+        StoreError: `models.config` does not say it.
+    """
+    return store_writer.served(_folder(store))
 
 
 def latest(store: str | Path) -> Release | None:
@@ -174,14 +226,21 @@ def verify(release: Release) -> list[str]:
             problems.append(f"{name} does not belong to it")
         elif digest != expected[name]:
             problems.append(f"{name} has changed")
+    if expected_picture := release.manifest.get("picture_sha256"):
+        picture = store_writer.picture_path(release.store, release.version)
+        if not picture.is_file():
+            problems.append(f"releases/{picture.name} is missing")
+        elif durable_files.digest(picture) != expected_picture:
+            problems.append(f"releases/{picture.name} has changed")
     return problems
 
 
 def plan(store: str | Path, run_key: str) -> tuple[int, str]:
     """What a run compares with and how it names its push, decided before it starts.
 
-    A run whose key is that of the latest release is a repetition: it gets the same two values
-    as the run that made the release, so that every component finds its cached result.
+    A run whose key is that of the stable release or of the canary is a repetition: it gets the
+    same two values as the run that made the release, so that every component finds its cached
+    result. Any other is compared with the stable one.
 
     Args:
         store: folder of the store; need not exist yet.
@@ -194,19 +253,20 @@ def plan(store: str | Path, run_key: str) -> tuple[int, str]:
     if store_writer.journal(root)["pending"] is not None:
         with store_writer.writing(root, wait=False):
             pass  # finishes what a killed writer had decided
-    release = latest(root)
-    if release is None:
+    stable = latest(root)
+    if stable is None:
         return 0, uuid.uuid4().hex
-    manifest = release.manifest
-    baseline = manifest.get("baseline_requested", 0)
-    if (
-        run_key
-        and manifest.get("run_key") == run_key
-        and manifest.get("push_id")
-        and (baseline <= 0 or baseline in versions(root))
-    ):
-        return baseline, manifest["push_id"]
-    return release.version, uuid.uuid4().hex
+    for release in (stable, *_canary(root)):
+        manifest = release.manifest
+        baseline = manifest.get("baseline_requested", 0)
+        if (
+            run_key
+            and manifest.get("run_key") == run_key
+            and manifest.get("push_id")
+            and (baseline <= 0 or baseline in versions(root))
+        ):
+            return baseline, manifest["push_id"]
+    return stable.version, uuid.uuid4().hex
 
 
 def prune(store: str | Path, keep: int) -> list[int]:
@@ -233,8 +293,8 @@ def prune(store: str | Path, keep: int) -> list[int]:
         return []
     removed = []
     with store_writer.writing(root) as staging:
-        release = latest(root)
-        named = store_writer.configured(root) | ({release.version} if release else set())
+        stable, now = latest(root), store_writer.served(root)
+        named = {*(now.versions if now else ()), *([stable.version] if stable else ())}
         for version in [each for each in versions(root)[:-keep] if each not in named]:
             store_writer.begin_removal(root, version)
             store_writer.recover(root, staging)
@@ -249,6 +309,27 @@ def _pushed(root: Path, push_id: str) -> Release | None:
             if release.manifest.get("push_id") == push_id:
                 return release
     return None
+
+
+def _canary(root: Path) -> list[Release]:
+    """The canary, where there is one and it is whole."""
+    with contextlib.suppress(StoreError):
+        now = store_writer.served(root)
+        if now is not None and now.canary is not None:
+            return [get(root, now.canary)]
+    return []
+
+
+def _unchanged(root: Path, version: int) -> Release:
+    release = get(root, version)
+    if problems := verify(release):
+        raise StoreError(f"release {version} in {root} is damaged: {problems[0]}; choose another")
+    return release
+
+
+def _write_config(root: Path, after: Served, staging: Path) -> None:
+    text = serving_config.render(root, SERVED, after)
+    durable_files.replace(root / "models.config", text, staging)
 
 
 def _folder(store: str | Path) -> Path:

@@ -6,26 +6,33 @@ import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from components import release_store, remote_releases
 from components.object_store import is_remote
 from components.release import Release
+from components.rollout import Rollout, Served
 
 LATEST = -1
 
 
 def publish(
-    store: str, candidates: Mapping[str, str | Path], facts: Mapping[str, Any], push_id: str = ""
+    store: str,
+    candidates: Mapping[str, str | Path],
+    facts: Mapping[str, Any],
+    push_id: str = "",
+    label: Rollout = "stable",
+    picture: Path | None = None,
 ) -> dict[str, Any]:
-    """Makes the candidate the latest release, as `components.release_store.publish` tells.
+    """Releases the candidate, as `components.release_store.publish` tells.
 
     Returns:
         the release's manifest.
     """
     if is_remote(store):
-        return remote_releases.publish(store, candidates, facts, push_id)
-    return release_store.publish(store, candidates, facts, push_id).manifest
+        return remote_releases.publish(store, candidates, facts, push_id, label, picture)
+    return release_store.publish(store, candidates, facts, push_id, label, picture).manifest
 
 
 @contextlib.contextmanager
@@ -34,11 +41,11 @@ def opened(store: str, version: int, models: Sequence[str]) -> Iterator[Release 
 
     Args:
         store: folder or URI of the store.
-        version: which release; `LATEST` for the latest.
+        version: which release; `LATEST` for the stable one.
         models: which of `components.release.MODELS` are needed.
 
     Yields:
-        the release; None if the latest is asked for and nothing was released yet.
+        the release; None if the stable one is asked for and nothing was released yet.
 
     Raises:
         StoreError: no such release, or it is damaged.
@@ -49,3 +56,32 @@ def opened(store: str, version: int, models: Sequence[str]) -> Iterator[Release 
         return
     with tempfile.TemporaryDirectory(prefix="release-") as target:
         yield remote_releases.fetch(store, version, models, Path(target))
+
+
+def versions(store: str) -> list[int]:
+    """Versions of the releases, oldest first, whole or damaged."""
+    return _of(store).versions(store)
+
+
+def served(store: str) -> Served | None:
+    """What servers are told to load; None before the first release."""
+    return _of(store).served(store)
+
+
+def promote(store: str, version: int) -> None:
+    """Makes a release the stable one, as `components.release_store.promote` tells."""
+    _of(store).promote(store, version)
+
+
+def set_canary(store: str, version: int | None) -> Served:
+    """Begins or ends a canary, as `components.release_store.set_canary` tells."""
+    return _of(store).set_canary(store, version)
+
+
+def prune(store: str, keep: int) -> list[int]:
+    """Removes old releases that nothing names, as `components.release_store.prune` tells."""
+    return _of(store).prune(store, keep)
+
+
+def _of(store: str) -> ModuleType:
+    return remote_releases if is_remote(store) else release_store

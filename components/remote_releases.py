@@ -2,9 +2,9 @@
 
     encode/<v>/ decode/<v>/ sample/<v>/ evaluate/<v>/    as in a folder
     releases/<v>.json                                    manifest, with the SHA-256 of every file
-    releases/<v>.md                                      the same for people: the model card
-    models.config                                        pins all models to one version
-    releases/latest.json                                 the same version, for other readers
+    releases/<v>.md, releases/<v>.png                    the model card and its samples
+    models.config                                        which versions to serve, which labels
+    releases/latest.json                                 the stable version, for other readers
     .store/claims/<v>.json                               which push took the version, and when
     .store/pushes/<push_id>.json                         which version a push took, and whether
                                                          it was released
@@ -18,6 +18,9 @@ follow it, and `fetch`, which follows it too, find every file in place. `latest.
 A writer that is killed has released nothing: its version is spent, its files are named by
 nobody. The same push, run again, goes on under its version; another removes what it left after
 a day. A slower writer never takes the pointers back to its older version.
+
+Of two that write `models.config` at the same instant, the later decides: what people do by hand
+(`promote`, `set_canary`, `prune`) is not to be done twice at once, nor while a run pushes.
 
 Writing only if absent needs S3 with conditional writes (AWS, MinIO, recent SeaweedFS) or GCS.
 """
@@ -33,12 +36,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components import serving_config
+from components import rollout, serving_config
 from components.object_store import Folder
 from components.release import MODELS, SERVED, Release, StoreError, complete, stage, to_json
+from components.rollout import Rollout, Served
 
 _ABANDONED = datetime.timedelta(days=1)
 _CLAIMS, _PUSHES = ".store/claims", ".store/pushes"
+_LATEST = "releases/latest.json"
 
 
 def publish(
@@ -46,6 +51,8 @@ def publish(
     candidates: Mapping[str, str | Path],
     facts: Mapping[str, Any],
     push_id: str = "",
+    label: Rollout = "stable",
+    picture: Path | None = None,
 ) -> dict[str, Any]:
     """As `components.release_store.publish`, for a store given by its URI.
 
@@ -66,15 +73,72 @@ def publish(
         _remove_abandoned(folder, version)
         with tempfile.TemporaryDirectory(prefix="release-") as scratch:
             staging = Path(scratch)
-            manifest = stage(staging, sources, facts, version, push_id)
+            manifest = stage(staging, sources, facts, version, push_id, picture)
             _upload(folder, staging, version)
-    if version > (_pinned(folder) or 0):
-        # What servers and `fetch` follow: with this write the release is made.
-        config = serving_config.render(folder.uri, SERVED, version)
-        folder.write("models.config", config.encode())
-        folder.write("releases/latest.json", to_json({"version": version}).encode())
+    before = _served(folder)
+    # What servers and `fetch` follow: with this write the release is made.
+    _point(folder, before, rollout.released(before, version, label))
     _note_push(folder, push_id, version, released=True)
     return manifest
+
+
+def promote(store: str, version: int) -> None:
+    """As `components.release_store.promote`; files are counted, `vqvae releases verify` reads them.
+
+    Raises:
+        StoreError: no such release, or one of its files is missing.
+    """
+    folder = Folder(store)
+    _present(folder, version)
+    before = None
+    with contextlib.suppress(StoreError):  # this mends a models.config that says nothing
+        before = _served(folder)
+    _point(folder, before, rollout.promoted(before, version))
+
+
+def set_canary(store: str, version: int | None) -> Served:
+    """As `components.release_store.set_canary`; files are counted, not read.
+
+    Raises:
+        StoreError: no such release, or one of its files is missing, or it is the stable one.
+    """
+    folder = Folder(store)
+    before = _served(folder)
+    after = rollout.canary_set(before, version, store)
+    if version is not None:
+        _present(folder, version)
+    _point(folder, before, after)
+    return after
+
+
+def served(store: str) -> Served | None:
+    """What servers are told to load; None before the first release."""
+    return _served(Folder(store))
+
+
+def versions(store: str) -> list[int]:
+    """Versions that have a manifest, oldest first."""
+    return _versions(Folder(store))
+
+
+def prune(store: str, keep: int) -> list[int]:
+    """As `components.release_store.prune`.
+
+    Killed midway, a release that was being removed is one that a writer left: it is no longer
+    listed, and a later push removes the rest.
+
+    Returns:
+        the versions that were removed, oldest first.
+    """
+    if keep < 1:
+        raise StoreError(f"keep must be at least 1, not {keep}")
+    folder = Folder(store)
+    removed = []
+    for version in _versions(folder)[:-keep]:
+        if version not in _named(folder):
+            _remove_files(folder, version)
+            removed.append(version)
+    return removed
 
 
 def fetch(store: str, version: int, models: Sequence[str], target: Path) -> Release | None:
@@ -82,41 +146,36 @@ def fetch(store: str, version: int, models: Sequence[str], target: Path) -> Rele
 
     Args:
         store: URI of the store.
-        version: which release; -1 for the latest.
+        version: which release; -1 for the stable one.
         models: which of `MODELS`.
         target: folder for them, laid out as a store.
 
     Returns:
-        the release in `target`; None if the latest is asked for and there is none.
+        the release in `target`, its picture included; None if the stable one is asked for and
+        there is none.
 
     Raises:
         StoreError: no such release, or a file that is not as it was released.
     """
     folder = Folder(store)
     if version == -1:
-        pinned = _pinned(folder)
-        if pinned is None:
+        now = _served(folder)
+        if now is None:
             return None
-        version = pinned
-    manifest = _manifest(folder, version)
-    if manifest is None:
-        known = [name.removesuffix(".json") for name in folder.names("releases")]
-        there = ", ".join(name for name in known if name.isdigit()) or "none"
-        raise StoreError(f"no release {version} in {store}; there are: {there}")
-    expected = {
-        f"{model}/{version}/{name.removeprefix(f'{model}/')}": digest
-        for name, digest in manifest["files"].items()
-        for model in models
-        if name.startswith(f"{model}/")
-    }
+        version = now.stable
+    manifest = _existing(folder, version)
+    expected = _files(manifest, version, models)
     folder.download(list(expected), target)
     for name, digest in expected.items():
         with (target / name).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != digest:
                 raise StoreError(
                     f"release {version} in {store} is damaged: {name} has changed; point "
-                    "models.config at another release"
+                    "servers at another release with `vqvae releases promote`"
                 )
+    if (picture := folder.read(f"releases/{version}.png")) is not None:
+        (target / "releases").mkdir(parents=True, exist_ok=True)
+        (target / "releases" / f"{version}.png").write_bytes(picture)
     return Release(target, version, manifest)
 
 
@@ -125,6 +184,8 @@ def _upload(folder: Folder, staging: Path, version: int) -> None:
     try:
         for model in MODELS:
             folder.upload(staging / model, f"{model}/{version}")
+        if (staging / "picture").is_file():
+            folder.write(f"releases/{version}.png", (staging / "picture").read_bytes())
         folder.write(f"releases/{version}.md", (staging / "card").read_bytes())
         folder.write(f"releases/{version}.json", (staging / "manifest").read_bytes())
     except BaseException:
@@ -162,7 +223,7 @@ def _note_push(folder: Folder, push_id: str, version: int, released: bool) -> No
 
 def _remove_abandoned(folder: Folder, own: int) -> None:
     """Removes the files of writers that ended a day ago or more without a release."""
-    whole = {name.removesuffix(".json") for name in folder.names("releases")}
+    whole = {str(version) for version in _versions(folder)}
     present = {name for model in MODELS for name in folder.names(model)}
     for name in sorted(present - whole - {str(own)}):
         claim = folder.read(f"{_CLAIMS}/{name}.json")
@@ -174,7 +235,7 @@ def _remove_abandoned(folder: Folder, own: int) -> None:
 
 
 def _remove_files(folder: Folder, version: int) -> None:
-    folder.delete([f"releases/{version}.json", f"releases/{version}.md"])
+    folder.delete([f"releases/{version}.{kind}" for kind in ("json", "md", "png")])
     for model in MODELS:
         place = f"{model}/{version}"
         folder.delete(list(folder.find(place)))
@@ -194,13 +255,67 @@ def _manifest(folder: Folder, version: int) -> dict[str, Any] | None:
     return manifest
 
 
-def _pinned(folder: Folder) -> int | None:
-    """The version that servers follow."""
-    text = folder.read("models.config")
-    versions = serving_config.pinned(text.decode()) if text is not None else set()
-    if len(versions) > 1:
+def _existing(folder: Folder, version: int) -> dict[str, Any]:
+    """The manifest of a release, which there must be."""
+    manifest = _manifest(folder, version)
+    if manifest is None:
+        there = ", ".join(map(str, _versions(folder))) or "none"
+        raise StoreError(f"no release {version} in {folder.uri}; there are: {there}")
+    return manifest
+
+
+def _files(manifest: Mapping[str, Any], version: int, models: Sequence[str]) -> dict[str, str]:
+    """Path in the store -> SHA-256 of every file of some models."""
+    return {
+        f"{model}/{version}/{name.removeprefix(f'{model}/')}": digest
+        for name, digest in manifest["files"].items()
+        for model in models
+        if name.startswith(f"{model}/")
+    }
+
+
+def _present(folder: Folder, version: int) -> None:
+    """Checks that a release has all its files."""
+    expected = _files(_existing(folder, version), version, MODELS)
+    found = {name for model in MODELS for name in folder.find(f"{model}/{version}")}
+    for name in expected:
+        if name not in found:
+            raise StoreError(
+                f"release {version} in {folder.uri} is damaged: {name} is missing; choose another"
+            )
+
+
+def _versions(folder: Folder) -> list[int]:
+    names = [name.removesuffix(".json") for name in folder.names("releases")]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+def _named(folder: Folder) -> set[int]:
+    """Every version that a pointer names."""
+    now, text = _served(folder), folder.read(_LATEST)
+    named = set(now.versions if now else ())
+    try:
+        return named if text is None else named | {int(json.loads(text)["version"])}
+    except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{folder.uri}/models.config names the versions {sorted(versions)}; all models must "
-            "be pinned to one"
-        )
-    return next(iter(versions), None)
+            f"{folder.uri}/{_LATEST}: not of the form {{\"version\": 1}}; point it at a release "
+            "with `vqvae releases promote`"
+        ) from error
+
+
+def _served(folder: Folder) -> Served | None:
+    """What servers follow."""
+    text = folder.read("models.config")
+    if text is None:
+        return None
+    return serving_config.parse(text.decode(), f"{folder.uri}/models.config")
+
+
+def _point(folder: Folder, before: Served | None, after: Served) -> None:
+    """Replaces what servers follow, then what other readers do."""
+    if after != before:
+        folder.write("models.config", serving_config.render(folder.uri, SERVED, after).encode())
+    # Also where nothing changes: who wrote models.config may have been killed before this.
+    latest = to_json({"version": after.stable}).encode()
+    if folder.read(_LATEST) != latest:
+        folder.write(_LATEST, latest)

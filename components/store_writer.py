@@ -11,6 +11,7 @@ from typing import Any
 
 from components import durable_files, serving_config
 from components.release import MODELS, StoreError, to_json
+from components.rollout import Served
 
 
 @contextlib.contextmanager
@@ -50,12 +51,14 @@ def recover(root: Path, staging: Path) -> None:
     found = journal(root)
     version = found["pending"]
     if version is not None:
-        if configured(root) == {version}:
+        now = served(root)
+        if now is not None and now.stable == version:
             durable_files.replace(latest_path(root), to_json({"version": version}), staging)
-        elif found["publishes"]:
+        elif found["publishes"] and (now is None or version not in now.versions):
             # By way of staging: folders vanish whole, and the manifest before them.
             manifest_path(root, version).unlink(missing_ok=True)
             card_path(root, version).unlink(missing_ok=True)
+            picture_path(root, version).unlink(missing_ok=True)
             for model in MODELS:
                 left = root / model / str(version)
                 if left.exists():
@@ -76,20 +79,21 @@ def manifests(root: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
-def configured(root: Path) -> set[int]:
-    """The versions that `models.config` names: one, or none before the first release."""
+def served(root: Path) -> Served | None:
+    """What `models.config` names; None before the first release."""
+    path = root / "models.config"
     try:
-        text = (root / "models.config").read_text(encoding="utf-8")
+        return serving_config.parse(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
-        return set()
-    return serving_config.pinned(text)
+        return None
 
 
-def versions_seen(root: Path) -> list[int]:
-    """Every version that left a trace, foreign ones included."""
+def last_version(root: Path) -> int:
+    """The highest version that was given out, or left a trace, a foreign one included."""
     folders = [root / model for model in MODELS]
     names = [path.name for folder in folders if folder.is_dir() for path in folder.iterdir()]
-    return [0, *manifests(root), *(int(n) for n in names if n.isascii() and n.isdigit())]
+    seen = [*manifests(root), *(int(n) for n in names if n.isascii() and n.isdigit())]
+    return max(journal(root)["last_version"], *seen, 0)
 
 
 def journal(root: Path) -> dict[str, Any]:
@@ -128,6 +132,11 @@ def latest_path(root: Path) -> Path:
 def card_path(root: Path, version: int) -> Path:
     """The model card of a release."""
     return root / "releases" / f"{version}.md"
+
+
+def picture_path(root: Path, version: int) -> Path:
+    """The picture that the model card of a release shows, if it has one."""
+    return root / "releases" / f"{version}.png"
 
 
 def manifest_path(root: Path, version: int) -> Path:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.errors import UserError
 from components.evaluator.config import GateConfig
+from components.rollout import Rollout
 from components.trainer.config import TrainingConfig
 from models.config import Fraction, ImageShape, ModelConfig, NetworkConfig, PriorConfig, Section
 from pipeline.cluster_config import KubeflowConfig
@@ -41,6 +42,10 @@ class ReleaseConfig(Section):
 
     # Directory of the release store; by default `serving` below the run root.
     path: str | None = None
+    # What a release becomes: `stable` replaces the one before it at once; `canary` is served
+    # beside it, under a label of its own, until `vqvae releases promote`. The first release of a
+    # store is stable in any case. Default stable.
+    rollout: Rollout = "stable"
 
 
 class BeamConfig(Section):

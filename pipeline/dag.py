@@ -216,6 +216,7 @@ def _judgement(
         config=config.model_dump_json(),
         push_id=run.push_id,
         baseline_model=baseline.outputs["baseline_model"],
+        rollout=config.release.rollout,
         run_key=run.run_key,
         baseline_version=run.baseline_version,
         code_version=code_fingerprint(),

@@ -6,6 +6,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import BaseChannel, Channel, component_spec, standard_artifacts
 
 from components.pusher.executor import Executor
+from components.rollout import Rollout
 
 
 class ReleasePusherSpec(component_spec.ComponentSpec):
@@ -16,6 +17,7 @@ class ReleasePusherSpec(component_spec.ComponentSpec):
         "config": component_spec.ExecutionParameter(type=str),
         "run_key": component_spec.ExecutionParameter(type=str),
         "push_id": component_spec.ExecutionParameter(type=str),
+        "rollout": component_spec.ExecutionParameter(type=str),
         "baseline_version": component_spec.ExecutionParameter(type=int),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
@@ -55,6 +57,7 @@ class ReleasePusher(base_component.BaseComponent):
         config: str,
         push_id: str,
         baseline_model: BaseChannel | None = None,
+        rollout: Rollout = "stable",
         run_key: str = "",
         baseline_version: int = 0,
         code_version: str = "",
@@ -68,6 +71,7 @@ class ReleasePusher(base_component.BaseComponent):
         config: the run's configuration as JSON, for the manifest.
         push_id: names this push. A push that was released before is not released again.
         baseline_model: what the candidate was compared with, from `Baseline`.
+        rollout: whether a release becomes the stable one at once or the canary beside it.
         run_key: hash of all that the run depends on, by which a repetition is recognised.
         baseline_version: what `Baseline` was asked for (`components.release_store.plan`).
         code_version: hash of our code, for the manifest and the cache key.
@@ -83,6 +87,7 @@ class ReleasePusher(base_component.BaseComponent):
                 config=config,
                 run_key=run_key,
                 push_id=push_id,
+                rollout=rollout,
                 baseline_version=baseline_version,
                 code_version=code_version,
                 pushed_model=Channel(type=standard_artifacts.PushedModel),

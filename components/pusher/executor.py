@@ -48,11 +48,14 @@ class Executor(base_executor.BaseExecutor):
         exported = os.path.join(model.uri, "release")
         candidates = {name: os.path.join(exported, name) for name in release.SERVED}
         candidates["evaluate"] = path_utils.serving_model_path(model.uri)
+        picture = Path(exported, "samples.png")
         manifest = releases.publish(
             exec_properties["serving_path"],
             candidates,
             self._facts(input_dict, exec_properties, _read_model(exported)),
             exec_properties["push_id"],
+            exec_properties["rollout"],
+            picture if picture.is_file() else None,
         )
         with fileio.open(os.path.join(pushed.uri, "release.json"), "w") as file:
             file.write(json.dumps(manifest, indent=2) + "\n")
