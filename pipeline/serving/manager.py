@@ -47,8 +47,8 @@ class Manager:
 
     All servables of a new configuration are loaded and warmed up beside the old ones; then the
     table changes in one step, for all models at once. A request that has found its servable keeps
-    it; an old one is freed when its last request has ended. If something cannot be loaded, the old
-    table stays.
+    it; an old one is freed when its last request has ended. If a version with a label cannot be
+    loaded, the old table stays.
 
     Args:
         store: whose `models.config` is followed.
@@ -144,7 +144,7 @@ class Manager:
         """Serves what a configuration says, or changes nothing.
 
         Raises:
-            RequestError: the configuration is wrong, or a version of it cannot be loaded.
+            RequestError: the configuration is wrong, or a version that it needs cannot be loaded.
         """
         async with self._applying:
             wanted = await asyncio.to_thread(model_config.wanted, config, self._store)
@@ -154,16 +154,22 @@ class Manager:
                 for version, servable in model.versions.items()
             }
             for name, want in wanted.items():
-                for version in sorted(want.versions):
-                    if (name, version) not in loaded:
+                for version in sorted(want.versions - {v for n, v in loaded if n == name}):
+                    try:
                         loaded[name, version] = await self._load(name, version)
+                    except RequestError as error:
+                        if version in want.required:
+                            raise
+                        _LOG.error("%s; it is left out", error.message)
             before = self._table
             self._table = {
-                name: _Model({v: loaded[name, v] for v in want.versions}, want.labels)
+                name: _Model(
+                    {v: loaded[name, v] for v in want.versions if (name, v) in loaded}, want.labels
+                )
                 for name, want in wanted.items()
             }
             del loaded
-            self._settle(before)
+            self._settle(before, wanted)
 
     async def _load(self, name: str, version: int) -> Servable:
         self._states[name, version] = State("LOADING")
@@ -180,14 +186,17 @@ class Manager:
         servable.warm_up()
         return servable
 
-    def _settle(self, before: dict[str, _Model]) -> None:
+    def _settle(self, before: dict[str, _Model], wanted: dict[str, model_config.Wanted]) -> None:
         """Brings the states to agree with the table, and tells who wants to know."""
         served = {name: sorted(model.versions) for name, model in self._table.items()}
-        # Only what is served, or went last, is remembered: versions never end.
+        # Only what is wanted, or went last, is remembered: versions never end.
+        failed = self._states
         self._states = {
             (name, version): State("AVAILABLE")
-            for name, versions in served.items()
-            for version in versions
+            if version in served[name]
+            else failed[name, version]
+            for name, want in wanted.items()
+            for version in want.versions
         }
         loop = asyncio.get_running_loop()
         for name, model in before.items():

@@ -27,6 +27,11 @@ class Wanted:
     versions: frozenset[int]
     labels: dict[str, int]
 
+    @property
+    def required(self) -> frozenset[int]:
+        """Without which it cannot be served: what has a label, or all where nothing has."""
+        return frozenset(self.labels.values()) or self.versions
+
 
 def parse(text: str) -> model_server_config_pb2.ModelServerConfig:
     """Reads the text of a `models.config`.
