@@ -17,14 +17,17 @@ HTTP_STATUS = {
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 
+_LONGEST = 500
+
 
 class RequestError(Exception):
     """A request that is refused or failed; `code` and `message` are what the client gets."""
 
     def __init__(self, code: grpc.StatusCode, message: str):
-        super().__init__(message)
+        # Parts of it may be the client's own words, and it is sent in a header.
+        self.message = message if len(message) <= _LONGEST else f"{message[:_LONGEST]} …"
+        super().__init__(self.message)
         self.code = code
-        self.message = message
 
     @property
     def http_status(self) -> int:

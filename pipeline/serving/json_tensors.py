@@ -103,6 +103,8 @@ def from_json(spec: Spec, value: Any, max_rows: int) -> np.ndarray:
         objects = np.array(value, dtype=object)
     except ValueError as error:
         raise invalid(f"{spec.name} is not a tensor: its lists differ in length") from error
+    if objects.ndim > len(spec.shape):
+        spec.check(objects.shape, max_rows)
     allowed = {int, float} if spec.dtype.is_floating else {int}
     others = set(map(type, objects.flat)) - allowed
     if list in others:

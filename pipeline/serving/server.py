@@ -218,6 +218,8 @@ async def _grpc(settings: Settings, manager: Manager, predictor: Predictor) -> A
 async def _rest(
     settings: Settings, ssl_context: ssl.SSLContext | None, api: RestApi
 ) -> AsyncIterator[int]:
+    # It logs a traceback for whatever is not HTTP, and anybody can send that.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     # An idle connection, and one whose header does not end, is closed after the same time.
     runner = web.AppRunner(
         api.app,

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 
@@ -15,8 +16,10 @@ class ServedProcess:
     def __init__(self, store: Path, *options: str):
         command = [sys.executable, "-m", "pipeline", "serve", "--store", str(store)]
         command += ["--port", "0", "--rest-port", "0", "--poll", "0.2", *options]
+        # A file: a pipe that nobody reads would hold the server up when it is full.
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed at the end
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )
         self.lines: list[str] = []
         for line in self.process.stdout:
@@ -24,7 +27,7 @@ class ServedProcess:
             if line.startswith("REST"):
                 break
         else:
-            raise AssertionError(self.process.communicate())
+            raise AssertionError(self._said())
         self.grpc, self.rest = (int(re.findall(r":(\d+)", line)[0]) for line in self.lines[-2:])
 
     def peak_mib(self) -> float:
@@ -35,8 +38,12 @@ class ServedProcess:
     def stop(self) -> tuple[int, str, str]:
         """Asks it to end; its exit status, and what else it said."""
         self.process.send_signal(signal.SIGTERM)
-        output, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, output, errors
+        output, _ = self.process.communicate(timeout=60)
+        return self.process.returncode, output, self._said()
+
+    def _said(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read()
 
     def __enter__(self):
         return self
@@ -45,3 +52,4 @@ class ServedProcess:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
+        self._errors.close()

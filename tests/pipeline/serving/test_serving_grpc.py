@@ -177,6 +177,14 @@ def test_one_bad_image_is_not_the_fault_of_others(port):
     assert codes == ["INVALID_ARGUMENT" if i % 4 == 0 else "OK" for i in range(64)]
 
 
+def test_an_error_does_not_repeat_megabytes(client):
+    long = "x" * 1_000_000
+    for message in (request("encode", **{long: 1}), request(long), request("encode", long)):
+        code, text = client.refused(message)
+        assert code in ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION")
+        assert len(text) < 600
+
+
 def test_what_is_not_there(client):
     assert client.refused(request("nothing", images=[png()])) == (
         "NOT_FOUND",
