@@ -24,6 +24,7 @@ SECTIONS = {
     "throughput": "The training loop, over devices and beside a bare step",
     "quality": "Quality of the quantizers at one budget",
     "sampling": "Sampling from the prior, against recomputing the network",
+    "serving": "`vqvae serve` under load, against the bare SavedModels",
     "quantizers": "Quantizers, against dm-sonnet and vector-quantize-pytorch",
 }
 _HEAD = """# Benchmarks
