@@ -298,7 +298,7 @@ def _named(folder: Folder) -> set[int]:
         return named if text is None else named | {int(json.loads(text)["version"])}
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{folder.uri}/{_LATEST}: not of the form {{\"version\": 1}}; point it at a release "
+            f'{folder.uri}/{_LATEST}: not of the form {{"version": 1}}; point it at a release '
             "with `vqvae releases promote`"
         ) from error
 
