@@ -1,18 +1,22 @@
-"""`vqvae releases`: what has been released, and the way back."""
+"""`vqvae releases`: what has been released, what is served, and the way forward and back."""
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from components import model_card, release_store
-from components.release import MODELS, Release, StoreError
+from components import releases as store_of
+from components.errors import PipelineError
+from components.release import MODELS, StoreError
+from components.rollout import Served
 from pipeline.log_file import libraries_to
+from pipeline.root import Root
 
 # Columns of `list` beside version, time and state: heading, metric, format.
 _METRICS = (
@@ -23,73 +27,122 @@ _METRICS = (
     ("bits/dim", "bits_per_dim", "{:.3f}"),
 )
 
+_VERSION = click.argument("version", type=click.IntRange(min=1))
 
-def _store_options(command: Callable[..., None]) -> Callable[..., None]:
-    command = click.option(
+
+def _store_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command its store, and makes what goes wrong there an error in one line."""
+
+    @functools.wraps(command)
+    def with_store(root: Path, store: str | None, **arguments: Any) -> None:
+        try:
+            command(store or str(Root(root).serving), **arguments)
+        except PipelineError as error:
+            raise click.ClickException(str(error)) from error
+
+    with_store = click.option(
         "--store",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Release store, where it is not `serving` below the run root.",
-    )(command)
+        metavar="DIRECTORY|URI",
+        help="Release store, where it is not `serving` below the run root: s3://…, gs://… too.",
+    )(with_store)
     return click.option(
         "--root",
         type=click.Path(path_type=Path, file_okay=False),
         default=Path("runs/digits"),
         show_default=True,
         help="Run root, as given to `vqvae run`.",
-    )(command)
+    )(with_store)
 
 
 @click.group()
 def releases() -> None:
-    """Lists, shows, checks and removes releases, and goes back to an earlier one."""
+    """Lists, shows, checks and removes releases; decides which of them servers answer with."""
 
 
 @releases.command("list")
-@_store_options
-def list_releases(root: Path, store: Path | None) -> None:
-    """Shows every release, newest first."""
-    folder = store or root / "serving"
-    versions = release_store.versions(folder)
+@_store_option
+def list_releases(store: str) -> None:
+    """Shows every release, newest first, and which are served.
+
+    States: stable; canary, beside it; served, the one to go back to.
+    """
+    versions = store_of.versions(store)
     if not versions:
-        click.echo(f"nothing has been released to {folder} yet")
+        click.echo(f"nothing has been released to {store} yet")
         return
-    problem = None
+    served, problem = None, None
     try:
-        latest = release_store.latest(folder)
+        served = store_of.served(store)
+        with store_of.opened(store, store_of.LATEST, []):
+            pass
     except StoreError as error:
-        latest, problem = None, error
+        problem = error
     rows = [("version", "created", *(heading for heading, _, _ in _METRICS), "state")]
-    rows += [_row(folder, version, latest) for version in reversed(versions)]
+    rows += [_row(store, version, served) for version in reversed(versions)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
     if problem:
-        raise click.ClickException(str(problem))
+        raise problem
 
 
 @releases.command()
-@click.argument("version", type=click.IntRange(min=1))
-@_store_options
-def rollback(version: int, root: Path, store: Path | None) -> None:
-    """Makes VERSION the release that is served; no release is lost by it."""
-    folder = store or root / "serving"
-    with _errors():
-        release = release_store.rollback(folder, version)
-    click.echo(f"release {release.version} in {folder} is now the one that is served")
+@_VERSION
+@_store_option
+def rollback(store: str, version: int) -> None:
+    """Goes back to an earlier VERSION, which is then the only one that is served.
+
+    The next run is compared with it. No release is lost.
+    """
+    _promote(store, version)
 
 
 @releases.command()
-@click.argument("version", type=click.IntRange(min=1))
-@_store_options
-def show(version: int, root: Path, store: Path | None) -> None:
+@_VERSION
+@_store_option
+def promote(store: str, version: int) -> None:
+    """Makes VERSION the stable release: a canary that has proven itself, most often.
+
+    The one before it stays served, to go back to. The next run is compared with VERSION.
+    """
+    _promote(store, version)
+
+
+def _promote(store: str, version: int) -> None:
+    store_of.promote(store, version)
+    click.echo(f"release {version} in {store} is now the stable one{_beside(store)}")
+
+
+def _beside(store: str) -> str:
+    served = store_of.served(store)
+    previous = served.previous if served else None
+    return "" if previous is None else f"; release {previous} is still served, to go back to"
+
+
+@releases.command()
+@click.argument("version", type=click.IntRange(min=1), required=False)
+@click.option("--off", is_flag=True, help="Ends the canary; the stable release stays.")
+@_store_option
+def canary(store: str, version: int | None, off: bool) -> None:
+    """Serves VERSION beside the stable release, under the label `canary`."""
+    if off == (version is not None):
+        raise click.UsageError("give either a VERSION or --off")
+    served = store_of.set_canary(store, version)
+    what = "there is no canary any more" if off else f"release {version} is now the canary"
+    click.echo(f"{what}; release {served.stable} is the stable one in {store}")
+
+
+@releases.command()
+@_VERSION
+@_store_option
+def show(store: str, version: int) -> None:
     """Shows the model card of VERSION: use, data, metrics against the gate, lineage."""
     from rich.console import Console
     from rich.markdown import Markdown
 
-    with _errors():
-        release = release_store.get(store or root / "serving", version)
-    text = model_card.render(release.manifest)
+    with store_of.opened(store, version, []) as release:
+        text = model_card.render(release.manifest)
     console = Console()
     if console.is_terminal:
         console.print(Markdown(text))
@@ -99,19 +152,18 @@ def show(version: int, root: Path, store: Path | None) -> None:
 
 @releases.command()
 @click.argument("version", type=click.IntRange(min=1), required=False)
-@_store_options
-def verify(version: int | None, root: Path, store: Path | None) -> None:
+@_store_option
+def verify(store: str, version: int | None) -> None:
     """Hashes every file of VERSION, or of all releases, and loads each SavedModel.
 
     Exit status 1 if anything differs from what was released.
     """
-    folder = store or root / "serving"
-    versions = [version] if version else release_store.versions(folder)
+    versions = [version] if version else store_of.versions(store)
     if not versions:
-        click.echo(f"nothing has been released to {folder} yet")
+        click.echo(f"nothing has been released to {store} yet")
     damaged = []
     for each in versions:
-        problems = _problems(folder, each)
+        problems = _problems(store, each)
         click.echo(f"release {each}: {'; '.join(problems) or 'whole'}")
         damaged += [str(each)] * bool(problems)
     if damaged:
@@ -125,43 +177,34 @@ def verify(version: int | None, root: Path, store: Path | None) -> None:
 @click.option(
     "--keep", type=click.IntRange(min=1), required=True, help="How many of the newest stay."
 )
-@_store_options
-def prune(keep: int, root: Path, store: Path | None) -> None:
+@_store_option
+def prune(store: str, keep: int) -> None:
     """Removes old releases; never one that is served."""
-    with _errors():
-        removed = release_store.prune(store or root / "serving", keep)
+    removed = store_of.prune(store, keep)
     click.echo(f"removed: {', '.join(map(str, removed)) or 'none'}")
 
 
-@contextlib.contextmanager
-def _errors() -> Iterator[None]:
+def _problems(store: str, version: int) -> list[str]:
     try:
-        yield
-    except StoreError as error:
-        raise click.ClickException(str(error)) from error
+        with store_of.opened(store, version, MODELS) as release:
+            if problems := release_store.verify(release):
+                return problems
+            with tempfile.TemporaryDirectory() as scratch, libraries_to(Path(scratch) / "log"):
+                from components.saved_model_loading import failure
 
-
-def _problems(folder: Path, version: int) -> list[str]:
-    try:
-        release = release_store.get(folder, version)
+                found = (failure(release.path(model)) for model in MODELS)
+                return [problem for problem in found if problem]
     except StoreError as error:
         return [str(error)]
-    problems = release_store.verify(release)
-    if problems:
-        return problems
-    with tempfile.TemporaryDirectory() as scratch, libraries_to(Path(scratch) / "log"):
-        from components.saved_model_loading import failure
-
-        found = (failure(release.path(model)) for model in MODELS)
-        return [problem for problem in found if problem]
 
 
-def _row(folder: Path, version: int, latest: Release | None) -> tuple[str, ...]:
+def _row(store: str, version: int, served: Served | None) -> tuple[str, ...]:
     try:
-        manifest = release_store.get(folder, version).manifest
+        with store_of.opened(store, version, []) as release:
+            manifest = release.manifest
     except StoreError:
         return (str(version), *("-" for _ in range(1 + len(_METRICS))), "damaged")
-    state = "served" if latest and latest.version == version else ""
+    state = served.state(version) if served else ""
     return (str(version), str(manifest.get("created", "-")), *_metrics(manifest), state)
 
 

@@ -19,6 +19,7 @@ from pipeline.root import Root
 
 if TYPE_CHECKING:
     from components.evaluator.results import Evaluation
+    from components.rollout import Served
 
 RELEASED, NOT_BLESSED = 0, 3
 # The data set that the package carries, made when a run names no other.
@@ -84,6 +85,7 @@ def _embedded(root: Root) -> Path:
 def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     console.print(f"[bold]{config.name}[/]: {data} → {root.path}", highlight=False)
     # Imported here, with the terminal out of its reach: TFX takes its time and says a lot.
+    from components import release_store
     from components.evaluator import results
     from components.trainer.progress import LOGGER
     from pipeline import local, report
@@ -106,6 +108,7 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     show_verdict(console, evaluation)
     status = _outcome(console, evaluation, Path(outputs["Pusher"]["pushed_model"]))
     if status == RELEASED:
+        _show_canary(console, release_store.served(run.serving))
         _show_path(console, "release", Path(run.serving))
     # A repetition that took everything from the cache has nothing new to report.
     repeated = before == _outputs(root) and all(each.state == "cached" for each in components)
@@ -140,6 +143,16 @@ def _outcome(console: Console, evaluation: Evaluation, pushed: Path) -> int:
     release = json.loads(manifest.read_text(encoding="utf-8"))
     console.print(f"[green]released[/] version {release['version']}", highlight=False)
     return RELEASED
+
+
+def _show_canary(console: Console, served: Served | None) -> None:
+    """Says how to end the time of two releases, while there is one."""
+    if served is not None and served.canary is not None:
+        console.print(
+            f"release {served.stable} is the stable one, {served.canary} the canary beside it; "
+            f"`vqvae releases promote {served.canary} --store …` makes it the stable one",
+            highlight=False,
+        )
 
 
 def _show_path(console: Console, what: str, path: Path) -> None:

@@ -63,7 +63,9 @@ class Executor(base_executor.BaseExecutor):
         pushed.set_int_custom_property("pushed", 1)
         pushed.set_string_custom_property("pushed_destination", store)
         pushed.set_string_custom_property("pushed_version", str(version))
-        logging.info("Released version %d to %s.", version, store)
+        now = releases.served(store)
+        state = now.state(version) if now else ""
+        logging.info("Released version %d to %s; it is %s.", version, store, state or "not served")
 
     def _facts(
         self,

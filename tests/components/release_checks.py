@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from components import release_store, serving_config
+from components import release_store
 from components.release import MODELS, SERVED, VERSION_ASSET
 
 
@@ -22,6 +22,13 @@ def make_candidate(folder: Path, seed: int = 0, size: int = 1000) -> dict[str, P
     return {model: folder / model for model in MODELS}
 
 
+def make_picture(folder: Path) -> Path:
+    """What goes for samples of a model; the store does not look at them."""
+    path = folder / "samples.png"
+    path.write_bytes(b"a picture")
+    return path
+
+
 def visible(store: Path) -> dict[str, bytes]:
     """All that a reader or a server could see, byte for byte."""
     return {
@@ -31,27 +38,18 @@ def visible(store: Path) -> dict[str, bytes]:
     }
 
 
-def configured(store: Path) -> int | None:
-    """The version that a server following models.config serves."""
-    try:
-        text = (store / "models.config").read_text()
-    except FileNotFoundError:
-        return None
-    versions = serving_config.pinned(text)
-    assert len(versions) == 1
-    return versions.pop()
+def stable(store: Path) -> int | None:
+    """The version that a server following models.config has under the label `stable`."""
+    served = release_store.served(store)
+    return served and served.stable
 
 
 def check_pointers(store: Path) -> set[int]:
     """Asserts that whatever the pointers name is whole; returns the versions they name."""
-    named = set()
-    if (version := configured(store)) is not None:
-        release = release_store.get(store, version)
-        assert release_store.verify(release) == []
-        named.add(version)
-    if (release := release_store.latest(store)) is not None:
-        assert release_store.verify(release) == []
-        named.add(release.version)
+    served, latest = release_store.served(store), release_store.latest(store)
+    named = {*(served.versions if served else ()), *([latest.version] if latest else ())}
+    for version in named:
+        assert release_store.verify(release_store.get(store, version)) == []
     return named
 
 
@@ -60,4 +58,6 @@ def check_clean(store: Path, versions: list[int]) -> None:
     assert release_store.versions(store) == versions
     for model in MODELS:
         assert sorted(int(path.name) for path in (store / model).iterdir()) == versions
+    beside = {path.stem for path in (store / "releases").iterdir()} - {"latest"}
+    assert beside == set(map(str, versions))
     assert list((store / ".store/staging").iterdir()) == []

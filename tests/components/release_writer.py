@@ -2,8 +2,10 @@
 
 python release_writer.py loop STORE CANDIDATES PUSHES     PUSHES releases, one by one
 python release_writer.py die STORE CANDIDATES STEP        killed before its STEP-th access
-python release_writer.py die-rollback STORE VERSION STEP  to the file system, likewise
-python release_writer.py die-prune STORE KEEP STEP        likewise
+python release_writer.py die-as-canary STORE CANDIDATES STEP    to the file system; likewise,
+python release_writer.py die-promote STORE VERSION STEP   and so in
+python release_writer.py die-canary STORE VERSION STEP    what follows
+python release_writer.py die-prune STORE KEEP STEP
 """
 
 import os
@@ -48,10 +50,15 @@ def main() -> None:
     _die_before(int(number))
     if action == "die":
         release_store.publish(store, candidates_in(what), {}, "killed")
+    elif action == "die-as-canary":
+        picture = Path(what, "samples.png")
+        release_store.publish(store, candidates_in(what), {}, "killed", "canary", picture)
     elif action == "die-prune":
         release_store.prune(store, int(what))
+    elif action == "die-canary":
+        release_store.set_canary(store, int(what))
     else:
-        release_store.rollback(store, int(what))
+        release_store.promote(store, int(what))
 
 
 if __name__ == "__main__":

@@ -52,6 +52,12 @@ def test_every_fact_is_told():
     assert "of a class if one is asked for (0 to 9)" in card
 
 
+def test_samples_are_shown_where_the_release_has_a_picture():
+    assert "![" not in model_card.render(MANIFEST)
+    card = model_card.render({**MANIFEST, "picture_sha256": "abc"})
+    assert "## Samples\n\n![images drawn from the prior](3.png)\n\n## Data\n" in card
+
+
 def test_a_manifest_of_an_older_pipeline_has_a_card_too():
     card = model_card.render({"version": 1, "created": "then", "push_id": ""})
     assert "None" not in card

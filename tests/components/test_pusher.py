@@ -221,7 +221,7 @@ def push(first_run, built, tmp_path):
         "examples": [artifact(standard_artifacts.Examples, built["examples"])],
     }
 
-    def run(push_id="a", baseline_version=0):
+    def run(push_id="a", baseline_version=0, rollout="stable"):
         pushed = artifact(standard_artifacts.PushedModel, tmp_path / "pushed")
         Path(pushed.uri).mkdir(exist_ok=True)
         properties = {
@@ -229,6 +229,7 @@ def push(first_run, built, tmp_path):
             "config": "{}",
             "run_key": "",
             "push_id": push_id,
+            "rollout": rollout,
             "baseline_version": baseline_version,
             "code_version": "code",
         }
@@ -295,6 +296,23 @@ def test_manifest_is_json_everywhere(push, monkeypatch):
     text = (push.store / "releases/1.json").read_text()
     assert "NaN" not in text
     assert json.loads(text)["metrics"]["psnr"] is None
+
+
+def test_a_canary_leaves_the_stable_release(push):
+    push("a", rollout="canary")  # the first of a store
+    push("b", rollout="canary")
+    served = release_store.served(push.store)
+    assert (served.stable, served.canary) == (1, 2)
+    assert release_store.latest(push.store).version == 1
+
+
+def test_samples_of_the_trainer_are_released(push):
+    push("a")
+    (push.candidate / "release/samples.png").write_bytes(b"a picture")
+    push("b")
+    assert not (push.store / "releases/1.png").exists()
+    assert (push.store / "releases/2.png").read_bytes() == b"a picture"
+    assert release_store.verify(release_store.get(push.store, 2)) == []
 
 
 @pytest.mark.parametrize(("asked", "recorded"), [(0, 0), (2, 2), (-1, 0)])

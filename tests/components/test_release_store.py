@@ -5,7 +5,7 @@ import resource
 import shutil
 
 import pytest
-from release_checks import check_clean, check_pointers, make_candidate, visible
+from release_checks import check_clean, check_pointers, make_candidate, make_picture, visible
 
 from components import release_store
 from components.release import MODELS, SERVED, StoreError
@@ -46,21 +46,19 @@ def test_first_release_has_the_documented_layout(store, candidate):
     check_clean(store, [1])
 
 
-def test_models_config_is_what_tensorflow_serving_reads(store, candidate):
-    from google.protobuf import text_format
-    from tensorflow_serving.config import model_server_config_pb2
-
+def test_a_picture_is_part_of_the_release(store, candidate, tmp_path):
+    picture = make_picture(tmp_path)
+    release = release_store.publish(store, candidate, {}, picture=picture)
+    assert (store / "releases/1.png").read_bytes() == picture.read_bytes()
+    assert "](1.png)" in (store / "releases/1.md").read_text()
+    assert release_store.verify(release) == []
+    (store / "releases/1.png").write_bytes(b"another")
+    assert release_store.verify(release) == ["releases/1.png has changed"]
+    (store / "releases/1.png").unlink()
+    assert release_store.verify(release) == ["releases/1.png is missing"]
     release_store.publish(store, candidate, {})
-    release_store.publish(store, candidate, {})
-    config = text_format.Parse(
-        (store / "models.config").read_text(), model_server_config_pb2.ModelServerConfig()
-    )
-    models = {model.name: model for model in config.model_config_list.config}
-    assert sorted(models) == sorted(SERVED)
-    for name, model in models.items():
-        assert model.base_path == str(store / name)
-        assert model.model_platform == "tensorflow"
-        assert list(model.model_version_policy.specific.versions) == [2]
+    assert not (store / "releases/2.png").exists()
+    assert ".png" not in (store / "releases/2.md").read_text()
 
 
 def test_versions_grow_and_old_releases_stay(store, candidate, tmp_path):
@@ -226,27 +224,7 @@ def test_verify_names_what_differs(store, candidate):
         release_store.rollback(store, 1)
 
 
-# Rollback
-
-
-def test_rollback_moves_both_pointers_and_nothing_else(store, candidate):
-    release_store.publish(store, candidate, {})
-    release_store.publish(store, candidate, {})
-    before = visible(store)
-    assert release_store.rollback(store, 1).version == 1
-    after = visible(store)
-    assert {name for name in after if after[name] != before.get(name)} == {
-        "models.config",
-        "releases/latest.json",
-    }
-    assert check_pointers(store) == {1}
-    assert release_store.rollback(store, 2).version == 2
-    assert visible(store) == before
-    with pytest.raises(StoreError, match=r"no release 9 in .*; there are: 1, 2"):
-        release_store.rollback(store, 9)
-
-
-# The plan of a run
+# Removal
 
 
 def test_prune_keeps_the_newest_and_what_a_pointer_names(store, candidate):
@@ -259,6 +237,19 @@ def test_prune_keeps_the_newest_and_what_a_pointer_names(store, candidate):
     check_clean(store, [2, 5])
     assert release_store.prune(store, 1) == []
     assert release_store.publish(store, candidate, {}).version == 6
+
+
+def test_prune_keeps_all_that_is_served(store, candidate, tmp_path):
+    for _ in range(6):
+        release_store.publish(store, candidate, {}, picture=make_picture(tmp_path))
+    release_store.promote(store, 2)
+    release_store.promote(store, 4)
+    release_store.set_canary(store, 1)
+    assert release_store.prune(store, 1) == [3, 5]
+    check_clean(store, [1, 2, 4, 6])
+    release_store.set_canary(store, None)
+    assert release_store.prune(store, 1) == [1]
+    assert check_pointers(store) == {2, 4}
 
 
 def test_prune_removes_nothing_where_the_pointer_cannot_be_read(store, candidate):
@@ -276,6 +267,9 @@ def test_prune_keeps_at_least_one(store, candidate):
         release_store.prune(store, 0)
     assert release_store.prune(store.with_name("nowhere"), 1) == []
     assert not store.with_name("nowhere").exists()
+
+
+# The plan of a run
 
 
 def test_plan_of_a_first_run(store):
@@ -297,6 +291,23 @@ def test_plan_of_a_repetition_is_that_of_the_run_that_released(store, candidate)
     release_store.publish(store, candidate, facts, push_id)
     assert release_store.plan(store, "other key") == (1, push_id)
     assert release_store.plan(store, "key")[0] == 2
+
+
+def test_plan_knows_the_run_that_made_the_canary(store, candidate):
+    release_store.publish(store, candidate, {"run_key": "old", "baseline_requested": 0}, "a")
+    facts = {"run_key": "key", "baseline": 1, "baseline_requested": 1}
+    release_store.publish(store, candidate, facts, "b", "canary")
+    assert release_store.plan(store, "key") == (1, "b")
+    assert release_store.plan(store, "old") == (0, "a")
+    # Another run is compared with the stable release.
+    assert release_store.plan(store, "other")[0] == 1
+    release_store.promote(store, 2)
+    assert release_store.plan(store, "key") == (1, "b")
+    assert release_store.plan(store, "other")[0] == 2
+    release_store.rollback(store, 1)
+    baseline, push_id = release_store.plan(store, "key")
+    assert baseline == 1
+    assert push_id != "b"
 
 
 def test_plan_finishes_what_a_killed_push_had_decided(store, candidate):

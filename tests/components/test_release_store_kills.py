@@ -11,7 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
-from release_checks import check_clean, check_pointers, configured, make_candidate, visible
+from release_checks import (
+    check_clean,
+    check_pointers,
+    make_candidate,
+    make_picture,
+    stable,
+    visible,
+)
 
 from components import release_store
 from components.release import MODELS
@@ -69,12 +76,12 @@ def test_publisher_killed_at_every_step(store, candidate, tmp_path):
             name: data for name, data in before.items() if not _is_pointer(name)
         }
         named = check_pointers(copy)
-        outcomes.add((configured(copy), release_store.latest(copy).version))
-        assert named <= {2, 3}
+        outcomes.add((stable(copy), release_store.latest(copy).version))
+        assert named in ({1, 2}, {2, 3})
         again = release_store.publish(copy, candidate, {}, "killed")
         # Decided: the same release. Not decided: its version may be spent, so a later one.
         assert again.version == 3 if 3 in named else again.version in (3, 4)
-        assert check_pointers(copy) == {again.version}
+        assert check_pointers(copy) == {2, again.version}
         check_clean(copy, [1, 2, again.version])
 
     steps = killed_at_every_step(tmp_path, store, ("die", tmp_path / "candidate"), check)
@@ -83,43 +90,100 @@ def test_publisher_killed_at_every_step(store, candidate, tmp_path):
 
 
 @pytest.mark.slow
-def test_rollback_killed_at_every_step(store, candidate, tmp_path):
+def test_publisher_of_a_canary_killed_at_every_step(store, candidate, tmp_path):
+    """With a picture, too; the stable release is never touched."""
+    make_picture(tmp_path / "candidate")
     for push_id in "ab":
         release_store.publish(store, candidate, {}, push_id)
     outcomes = set()
 
     def check(copy):
-        assert check_pointers(copy) <= {1, 2}
-        outcomes.add((configured(copy), release_store.latest(copy).version))
-        decided = configured(copy)
-        release_store.plan(copy, "")
-        assert check_pointers(copy) == {decided}
-        assert release_store.publish(copy, candidate, {}, "c").version == 3
+        assert (stable(copy), release_store.latest(copy).version) == (2, 2)
+        named = check_pointers(copy)
+        outcomes.add(release_store.served(copy).canary)
+        picture = tmp_path / "candidate/samples.png"
+        again = release_store.publish(copy, candidate, {}, "killed", "canary", picture)
+        assert again.version == 3 if 3 in named else again.version in (3, 4)
+        assert check_pointers(copy) == {1, 2, again.version}
+        assert release_store.served(copy).canary == again.version
+        check_clean(copy, [1, 2, again.version])
+
+    killed_at_every_step(tmp_path, store, ("die-as-canary", tmp_path / "candidate"), check)
+    assert outcomes == {None, 3}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "version", "loaded"),
+    [
+        pytest.param({}, 1, {1}, id="back to the previous release"),
+        pytest.param({"canary": 3}, 3, {2, 3}, id="forward to the canary"),
+        pytest.param({"canary": 3}, 1, {1}, id="back while there is a canary"),
+    ],
+)
+def test_promotion_killed_at_every_step(store, candidate, tmp_path, before, version, loaded):
+    for label in ("stable", "stable", *before):
+        release_store.publish(store, candidate, {}, label=label)
+    was, releases = release_store.served(store), release_store.versions(store)
+    outcomes = set()
+
+    def check(copy):
+        named = check_pointers(copy)
+        outcomes.add((stable(copy), release_store.latest(copy).version))
+        assert named in ({*was.versions}, {*loaded, 2}, loaded)
+        now = release_store.served(copy)
+        assert now == was or set(now.versions) == loaded
+        release_store.plan(copy, "")  # the next run finishes what was decided
+        assert release_store.served(copy) == now
+        assert release_store.latest(copy).version == now.stable
+        new = release_store.publish(copy, candidate, {}, "c").version
+        assert check_pointers(copy) == {now.stable, new}
+        check_clean(copy, [*releases, new])
+
+    killed_at_every_step(tmp_path, store, ("die-promote", version), check)
+    assert outcomes == {(2, 2), (version, 2), (version, version)}
+
+
+@pytest.mark.slow
+def test_canary_killed_at_every_step(store, candidate, tmp_path):
+    for push_id in "abc":
+        release_store.publish(store, candidate, {}, push_id)
+    outcomes = set()
+
+    def check(copy):
+        check_pointers(copy)
+        served = release_store.served(copy)
+        outcomes.add((served.canary, served.versions))
+        assert served.stable == release_store.latest(copy).version == 3
+        assert release_store.set_canary(copy, None).versions == (2, 3)
         check_clean(copy, [1, 2, 3])
 
-    killed_at_every_step(tmp_path, store, ("die-rollback", 1), check)
-    assert outcomes == {(2, 2), (1, 2), (1, 1)}
+    killed_at_every_step(tmp_path, store, ("die-canary", 1), check)
+    assert outcomes == {(None, (2, 3)), (1, (1, 2, 3))}
 
 
 @pytest.mark.slow
 def test_prune_killed_at_every_step(store, candidate, tmp_path):
-    for push_id in "abcd":
-        release_store.publish(store, candidate, {}, push_id)
+    picture = make_picture(tmp_path)
+    for push_id in "abcde":
+        release_store.publish(store, candidate, {}, push_id, picture=picture)
     release_store.rollback(store, 2)
+    release_store.promote(store, 4)
+    release_store.set_canary(store, 3)
     seen = set()
 
     def check(copy):
-        assert check_pointers(copy) == {2}
+        assert check_pointers(copy) == {2, 3, 4}
         left = release_store.versions(copy)
         seen.add(tuple(left))
         # What is still listed is whole.
         assert [release_store.verify(release_store.get(copy, v)) for v in left] == [[]] * len(left)
         release_store.prune(copy, 1)
-        check_clean(copy, [2, 4])
-        assert release_store.publish(copy, candidate, {}, "e").version == 5
+        check_clean(copy, [2, 3, 4, 5])
+        assert release_store.publish(copy, candidate, {}, "f").version == 6
 
     killed_at_every_step(tmp_path, store, ("die-prune", 1), check)
-    assert seen == {(1, 2, 3, 4), (2, 3, 4), (2, 4)}
+    assert seen == {(1, 2, 3, 4, 5), (2, 3, 4, 5)}
 
 
 def _is_pointer(name: str) -> bool:
@@ -170,7 +234,7 @@ def test_publishers_killed_at_random_instants(store, tmp_path):
             assert writer.wait() == -signal.SIGKILL
             kills += 1
             seen.append(release_store.publish(store, candidate, {}).version)
-            assert check_pointers(store) == {seen[-1]}
+            assert max(check_pointers(store)) == stable(store) == seen[-1]
             # Room for the next ones: releases too old for the reader to be still at.
             for version in release_store.versions(store)[:-20]:
                 (store / f"releases/{version}.json").unlink()
@@ -192,7 +256,7 @@ def test_two_publishers_at_once(store, candidate, tmp_path):
     assert all(versions == sorted(versions) for versions in outputs)
     assert sorted(outputs[0] + outputs[1]) == list(range(2, 22))
     check_clean(store, list(range(1, 22)))
-    assert check_pointers(store) == {21}
+    assert check_pointers(store) == {20, 21}
 
 
 def test_two_publishers_of_the_same_push(store, candidate, tmp_path):

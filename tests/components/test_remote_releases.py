@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from object_stores import s3_server
-from release_checks import make_candidate
+from release_checks import make_candidate, make_picture
 
-from components import releases, remote_releases, serving_config
+from components import releases, remote_releases
 from components.errors import PipelineError
 from components.object_store import Folder
 from components.release import MODELS, StoreError
@@ -57,14 +57,25 @@ def stop_at(monkeypatch, count):
 
 
 def check_whole(uri, expected=None):
-    """What the pointers name is there, whole and unchanged; returns its version."""
+    """What the pointers name is there, whole and unchanged; returns the stable version."""
     with releases.opened(uri, releases.LATEST, MODELS) as release:
         version = release.version if release else None
-    config = Folder(uri).read("models.config")
-    assert (serving_config.pinned(config.decode()) if config else {None}) == {version}
+    served = releases.served(uri)
+    assert (served and served.stable) == version
+    for each in served.versions if served else ():
+        with releases.opened(uri, each, MODELS):
+            pass
     if expected is not None:
         assert version == expected
     return version
+
+
+def state(uri):
+    """stable, canary, all that is loaded; and the pointer for readers agrees."""
+    served = releases.served(uri)
+    check_whole(uri, served.stable)
+    assert json.loads(Folder(uri).read("releases/latest.json")) == {"version": served.stable}
+    return served.stable, served.canary, served.versions
 
 
 def test_a_release_is_laid_out_as_in_a_folder(uri, candidate):
@@ -128,21 +139,84 @@ def test_the_same_push_releases_once(uri, candidate):
 def test_a_push_that_was_rolled_back_stays_so(uri, candidate):
     releases.publish(uri, candidate, {}, "first")
     releases.publish(uri, candidate, {}, "second")
-    Folder(uri).write("models.config", serving_config.render(uri, MODELS[:3], 1).encode())
+    releases.promote(uri, 1)
     releases.publish(uri, candidate, {}, "second")
-    check_whole(uri, 1)
+    assert state(uri) == (1, None, (1,))
 
 
+def test_labels_move_as_in_a_folder(uri, candidate, tmp_path):
+    picture = make_picture(tmp_path)
+    for push, label in enumerate(("canary", "stable", "canary")):
+        releases.publish(uri, candidate, {}, f"push-{push}", label, picture)
+    assert state(uri) == (2, 3, (1, 2, 3))
+    releases.publish(uri, candidate, {}, "push-2", "canary")
+    assert releases.set_canary(uri, None).versions == (1, 2)
+    assert releases.set_canary(uri, 3).canary == 3
+    releases.promote(uri, 3)
+    assert state(uri) == (3, None, (2, 3))
+    assert releases.prune(uri, 1) == [1]
+    assert releases.versions(uri) == [2, 3]
+    store = Folder(uri)
+    assert store.names("encode") == ["2", "3"]
+    assert store.names("releases") == [
+        "2.json", "2.md", "2.png", "3.json", "3.md", "3.png", "latest.json",
+    ]  # fmt: skip
+    assert store.read("releases/3.png") == picture.read_bytes()
+    assert b"](3.png)" in store.read("releases/3.md")
+    releases.promote(uri, 2)
+    assert state(uri) == (2, None, (2,))
+
+
+def test_a_release_that_is_not_whole_is_not_served(uri, candidate):
+    for push in "ab":
+        releases.publish(uri, candidate, {}, push)
+    Folder(uri).delete(["decode/1/saved_model.pb"])
+    for call in (releases.promote, releases.set_canary):
+        with pytest.raises(StoreError, match=r"release 1 in .* is damaged: decode/1/saved_model"):
+            call(uri, 1)
+        with pytest.raises(StoreError, match=r"no release 7 in .*; there are: 1, 2$"):
+            call(uri, 7)
+    assert releases.served(uri).versions == (1, 2)
+
+
+def test_a_slower_writer_takes_no_label_back(uri, candidate, monkeypatch):
+    releases.publish(uri, candidate, {}, "first")
+    live_on = stop_at(monkeypatch, 8)  # claim, note, four models, card, manifest
+    with pytest.raises(Killed):
+        releases.publish(uri, candidate, {}, "slow")
+    live_on()
+    releases.publish(uri, candidate, {}, "canary", "canary")
+    assert releases.publish(uri, candidate, {}, "slow")["version"] == 2
+    assert state(uri) == (1, 3, (1, 3))
+
+
+@pytest.mark.parametrize("step", range(1, 4))
+def test_promotion_killed_at_any_write(uri, candidate, monkeypatch, step):
+    for push, label in enumerate(("stable", "stable", "canary")):
+        releases.publish(uri, candidate, {}, f"push-{push}", label)
+    live_on = stop_at(monkeypatch, step)
+    try:
+        releases.promote(uri, 3)
+    except Killed:
+        assert step < 3
+    live_on()
+    assert check_whole(uri) == (2 if step == 1 else 3)
+    releases.promote(uri, 3)
+    assert state(uri) == (3, None, (2, 3))
+
+
+@pytest.mark.parametrize("label", ["stable", "canary"])
 def test_killed_at_any_write_nothing_half_is_seen_and_a_retry_completes(
-    uri, candidate, monkeypatch
+    uri, candidate, monkeypatch, tmp_path, label
 ):
+    picture = make_picture(tmp_path)
     releases.publish(uri, candidate, {}, "before")
     count = 0
     while True:
         count += 1
         live_on = stop_at(monkeypatch, count)
         try:
-            releases.publish(uri, candidate, {"n": count}, f"push-{count}")
+            releases.publish(uri, candidate, {"n": count}, f"push-{count}", label, picture)
         except Killed:
             pass
         else:
@@ -150,9 +224,13 @@ def test_killed_at_any_write_nothing_half_is_seen_and_a_retry_completes(
         finally:
             live_on()
         decided = check_whole(uri)
-        manifest = releases.publish(uri, candidate, {"n": count}, f"push-{count}")
-        assert manifest["version"] >= decided
-        check_whole(uri, manifest["version"])
+        manifest = releases.publish(uri, candidate, {"n": count}, f"push-{count}", label, picture)
+        version = manifest["version"]
+        assert version >= decided
+        before = releases.served(uri).previous or 1
+        assert state(uri) == (
+            (1, version, (1, version)) if label == "canary" else (version, None, (before, version))
+        )
     assert count > 10  # it was killed at each of them before
 
 

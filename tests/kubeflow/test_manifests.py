@@ -13,6 +13,7 @@ from fake_kubernetes_api import missing_part_of
 
 import kubeflow
 from components import serving_config
+from components.rollout import Served
 from kubeflow.training_job.manifest import build
 from kubeflow.training_job.settings import TrainingJobSettings
 from pipeline.cluster_config import TrainingJobConfig
@@ -102,12 +103,12 @@ def test_services_and_policies_select_pods_that_are_there():
     for name, template in {"vqvae-serving": serving, "vqvae-training": training}.items():
         selector = policies[name]["spec"]["podSelector"]["matchLabels"]
         assert selector.items() <= template["metadata"]["labels"].items()
-    (rule,) = policies["vqvae-serving"]["spec"]["ingress"]
-    assert {port["port"] for port in rule["ports"]} == set(ports.values())
+    clients, metrics = policies["vqvae-serving"]["spec"]["ingress"]
+    assert {port["port"] for port in clients["ports"]} == set(ports.values())
     # A rule without `from` is open to everybody, as is an empty selector to the namespace.
-    assert [peer["podSelector"]["matchLabels"] for peer in rule["from"]] == [
-        {"vqvae-client": "true"}
-    ]
+    assert clients["from"] == [{"podSelector": {"matchLabels": {"vqvae-client": "true"}}}]
+    assert {port["port"] for port in metrics["ports"]} == {ports["rest"]}
+    assert metrics["from"] == [{"namespaceSelector": {"matchLabels": {"vqvae-monitoring": "true"}}}]
 
 
 @pytest.mark.parametrize("thing", [*OBJECTS, *documents(TEMPLATE)], ids=[*IDS, "Secret"])
@@ -162,6 +163,8 @@ def test_every_name_exists():
         for volume in pod["volumes"]:
             if claim := volume.get("persistentVolumeClaim"):
                 assert ("PersistentVolumeClaim", claim["claimName"]) in names
+            if settings := volume.get("configMap"):
+                assert ("ConfigMap", settings["name"]) in names
     assert ("TrainingRuntime", TrainingJobConfig().runtime) in names
     assert ("Role", "vqvae-training-jobs") in names
     assert "secretKeyRef" not in text
@@ -173,17 +176,62 @@ def test_servers_read_the_store_where_the_pipeline_writes_it():
     (config,) = [each for each in container["args"] if each.startswith("--model_config_file=")]
     store = config.partition("=")[2].rpartition("/")[0]
     assert store in {mount["mountPath"] for mount in container["volumeMounts"]}
-    text = serving_config.render(store, ["encode", "decode", "sample"], 1)
+    text = serving_config.render(store, ["encode", "decode", "sample"], Served(1))
     probes = [container[name]["httpGet"]["path"] for name in ("startupProbe", "readinessProbe")]
     for path in probes:
         assert f'name: "{path.rpartition("/")[2]}"' in text
-    arguments = dict(each.removeprefix("--").split("=") for each in container["args"])
+    arguments = arguments_of(container)
     ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
     assert ports == {"grpc": arguments["port"], "rest": arguments["rest_api_port"]}
     assert int(arguments["model_config_file_poll_wait_seconds"]) > 0
     (waiting,) = deployment["spec"]["template"]["spec"]["initContainers"]
     assert f"{store}/models.config" in waiting["args"][0]
     assert all(each["readOnly"] for each in container["volumeMounts"] if each["name"] == "store")
+
+
+def arguments_of(container):
+    return dict(each.removeprefix("--").split("=") for each in container["args"])
+
+
+def serving_pod():
+    (deployment,) = [each for each in OBJECTS if each["kind"] == "Deployment"]
+    template = deployment["spec"]["template"]
+    return template, template["spec"]["containers"][0]
+
+
+def test_servers_take_labels_of_versions_that_are_still_to_be_loaded_and_batch_by_model():
+    _, container = serving_pod()
+    arguments = arguments_of(container)
+    for flag in (
+        "force_allow_any_version_labels_for_unavailable_models",
+        "enable_batching",
+        "enable_per_model_batching_parameters",
+    ):
+        assert arguments[flag] == "true"
+    # One file for all would batch `sample`, whose scalar inputs cannot be.
+    assert "batching_parameters_file" not in arguments
+
+
+def test_metrics_are_where_prometheus_is_told_to_look():
+    from google.protobuf import text_format
+    from tensorflow_serving.config import monitoring_config_pb2
+
+    template, container = serving_pod()
+    (settings,) = [each for each in OBJECTS if each["kind"] == "ConfigMap"]
+    folder, _, name = arguments_of(container)["monitoring_config_file"].rpartition("/")
+    (volume,) = [each for each in template["spec"]["volumes"] if "configMap" in each]
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    assert (volume["configMap"]["name"], mounts[volume["name"]]) == (
+        settings["metadata"]["name"],
+        folder,
+    )
+    config = text_format.Parse(settings["data"][name], monitoring_config_pb2.MonitoringConfig())
+    assert config.prometheus_config.enable
+    assert template["metadata"]["annotations"] == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": arguments_of(container)["rest_api_port"],
+        "prometheus.io/path": config.prometheus_config.path,
+    }
 
 
 def test_the_workers_may_do_what_the_task_does_and_no_more():

@@ -41,9 +41,9 @@ def test_list_shows_every_release_and_which_is_served(root):
     heading, newest, oldest = result.output.splitlines()
     assert heading.split()[:3] == ["version", "created", "NMSE"]
     assert newest.split()[0] == "2"
-    assert newest.split()[2:] == ["0.0312", "21.50", "100.0%", "-", "-", "served"]
+    assert newest.split()[2:] == ["0.0312", "21.50", "100.0%", "-", "-", "stable"]
     assert oldest.split()[0] == "1"
-    assert "served" not in oldest
+    assert oldest.split()[-1] == "served"
     assert call("list", "--store", root / "serving").output == result.output
 
 
@@ -58,7 +58,7 @@ def test_list_of_a_damaged_store_still_shows_the_rest(root):
     shutil.rmtree(root / "serving/decode/2")
     result = call("list", "--root", root)
     assert result.exit_code == 1
-    assert [line.split()[-1] for line in result.output.splitlines()[1:3]] == ["damaged", "-"]
+    assert [line.split()[-1] for line in result.output.splitlines()[1:3]] == ["damaged", "served"]
     assert result.output.splitlines()[3].startswith("Error: ")
     assert "latest.json names release 2" in result.output
 
@@ -68,7 +68,40 @@ def test_rollback(root):
     assert result.exit_code == 0
     assert "release 1" in result.output
     assert release_store.latest(root / "serving").version == 1
-    assert call("list", "--root", root).output.splitlines()[2].endswith("served")
+    assert states(root) == {"1": "stable", "2": "-"}
+
+
+def states(root):
+    """State of each release as `list` shows it; `-` ends the line of one that is not served."""
+    lines = call("list", "--root", root).output.splitlines()[1:]
+    return {line.split()[0]: line.split()[-1] for line in lines}
+
+
+def test_a_canary_comes_and_is_promoted_or_goes(root):
+    call("rollback", 1, "--root", root)
+    result = call("canary", 2, "--root", root)
+    assert (result.exit_code, result.output) == (
+        0,
+        f"release 2 is now the canary; release 1 is the stable one in {root}/serving\n",
+    )
+    assert states(root) == {"1": "stable", "2": "canary"}
+    result = call("canary", "--off", "--root", root)
+    assert result.output.startswith("there is no canary any more; release 1 is the stable one")
+    assert states(root) == {"1": "stable", "2": "-"}
+    call("canary", 2, "--root", root)
+    result = call("promote", 2, "--root", root)
+    assert result.output.endswith("now the stable one; release 1 is still served, to go back to\n")
+    assert states(root) == {"1": "served", "2": "stable"}
+
+
+def test_a_canary_that_cannot_be(root):
+    result = call("canary", 2, "--root", root)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: release 2 is the stable one in ")
+    for arguments in ((), (1, "--off")):
+        result = call("canary", *arguments, "--root", root)
+        assert result.exit_code == 2
+        assert "give either a VERSION or --off" in result.output
 
 
 def test_rollback_to_what_is_not_there(root):
@@ -81,10 +114,13 @@ def test_rollback_to_what_is_not_there(root):
 
 
 def test_prune(root):
+    assert call("prune", "--keep", 1, "--root", root).output == "removed: none\n"  # both served
+    release = release_store.get(root / "serving", 2)
+    candidates = {model: release.path(model) for model in release_store.MODELS}
+    release_store.publish(root / "serving", candidates, {})
     result = call("prune", "--keep", 1, "--root", root)
     assert (result.exit_code, result.output) == (0, "removed: 1\n")
-    assert release_store.versions(root / "serving") == [2]
-    assert call("prune", "--keep", 1, "--root", root).output == "removed: none\n"
+    assert release_store.versions(root / "serving") == [2, 3]
     assert call("prune", "--root", root).exit_code == 2
 
 
@@ -116,6 +152,28 @@ def test_show_is_the_card_of_the_release(root):
     assert "| `nmse` | 0.0312 |" in result.output
     assert "| `bits_per_dim` | – |" in result.output
     assert "no release 7 in" in call("show", 7, "--root", root).output
+
+
+def test_a_store_in_an_object_store(root):
+    import fsspec
+
+    from components import releases as stores
+
+    release = release_store.get(root / "serving", 1)
+    candidates = {model: release.path(model) for model in release_store.MODELS}
+    uri = "memory://bucket/serving"
+    assert "nothing has been released to memory://" in call("list", "--store", uri).output
+    for push, label in enumerate(("stable", "stable", "canary")):
+        stores.publish(uri, candidates, {"metrics": METRICS}, str(push), label)
+    shown = call("list", "--store", uri).output.splitlines()
+    assert [line.split()[-1] for line in shown] == ["state", "canary", "stable", "served"]
+    assert call("promote", 3, "--store", uri).exit_code == 0
+    assert call("prune", "--keep", 1, "--store", uri).output == "removed: 1\n"
+    assert call("show", 2, "--store", uri).output.startswith("# Release 2\n")
+    assert "encode cannot be loaded" in call("verify", 2, "--store", uri).output
+    fsspec.filesystem("memory").pipe("/bucket/serving/decode/2/saved_model.pb", b"changed")
+    assert "decode/2/saved_model.pb has changed" in call("verify", 2, "--store", uri).output
+    assert call("rollback", 7, "--store", uri).output.startswith("Error: no release 7 in memory:")
 
 
 def test_answers_without_the_weight_of_tensorflow():
