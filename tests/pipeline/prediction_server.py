@@ -80,14 +80,10 @@ class PredictionServer(prediction_service_pb2_grpc.PredictionServiceServicer):
         if signature is None:
             text = f'Serving signature key "{spec.signature_name}" not found.'
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
-        inputs = {
-            name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()
-        }
-        rows = max(
-            (int(value.shape[0]) for value in inputs.values() if value.shape.rank), default=0
-        )
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        rows = max(len(value) for value in inputs.values() if value.ndim)
         try:
-            outputs = signature(**inputs)
+            outputs = signature(**{name: tf.constant(value) for name, value in inputs.items()})
         except (tf.errors.InvalidArgumentError, TypeError) as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(getattr(error, "message", error)))
         with self._lock:

@@ -9,13 +9,13 @@ import time
 import grpc
 import numpy as np
 import pytest
+import tiny_models
+from prediction_server import PredictionServer
+from tiny_models import expected_codes, png, some_images
 
 from components.errors import PipelineError
 from pipeline.client import Client, ServerError
 from pipeline.model_errors import InvalidInput
-from tests.pipeline import tiny_models
-from tests.pipeline.prediction_server import PredictionServer
-from tests.pipeline.tiny_models import expected_codes, png, some_images
 
 
 @pytest.fixture(scope="module")
