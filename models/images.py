@@ -64,6 +64,26 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(pixels, [None, None, 3])
 
 
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+def upright_sizes(encoded: tf.Tensor) -> tf.Tensor:
+    """Height and width, int32 [N, 2], that `decode_image` gives PNG or JPEG files, string [N].
+
+    Reads their headers only; errors as above for those that have none.
+    """
+
+    def one(image: tf.Tensor) -> tf.Tensor:
+        is_png = _starts_with(image, _PNG)
+        known = tf.debugging.Assert(
+            is_png | _starts_with(image, _JPEG), ["images: not a PNG or JPEG image"]
+        )
+        with tf.control_dependencies([known]):
+            size = tf.cond(is_png, lambda: _png_sides(image)[::-1], lambda: _jpeg_size(image))
+        return tf.ensure_shape(size, [2])
+
+    with tf.device("/CPU:0"):
+        return tf.map_fn(one, encoded, fn_output_signature=tf.TensorSpec([2], tf.int32))
+
+
 def pack_pixels(pixels: tf.Tensor) -> tf.Tensor:
     """uint8 [N, ...] -> string [N], the raw bytes of each row-major image."""
     size = tf.reduce_prod(tf.shape(pixels)[1:])
@@ -99,12 +119,18 @@ def reason_unusable(encoded: bytes) -> str | None:
     return None
 
 
-def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
+def _png_sides(encoded: tf.Tensor) -> tf.Tensor:
+    """Width and height, int32 [2], as the header has them."""
     whole = tf.debugging.Assert(
         tf.strings.length(encoded) >= _IHDR_END, ["images: truncated PNG image"]
     )
     with tf.control_dependencies([whole]):
-        sides = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
+        return tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
+
+
+def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
+    sides = _png_sides(encoded)
+    with tf.control_dependencies([sides]):
         kind = tf.io.decode_raw(tf.strings.substr(encoded, 24, 2), tf.uint8)
         depth, colour = kind[0], kind[1]
 
@@ -152,11 +178,13 @@ def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
         pixels = tf.io.decode_jpeg(
             encoded, channels=3, dct_method="INTEGER_ACCURATE", name=_UNDECODABLE
         )
-    has_exif = tf.strings.regex_full_match(
-        tf.strings.substr(encoded, 0, 2**16), r"(?s)\C*Exif\x00\x00\C*"
-    )
-    orientation = tf.cond(has_exif, lambda: _exif_orientation(encoded), lambda: tf.constant(1))
+    orientation = _orientation(encoded)
     return tf.cond(orientation > 1, lambda: _upright(pixels, orientation), lambda: pixels)
+
+
+def _jpeg_size(encoded: tf.Tensor) -> tf.Tensor:
+    size = tf.image.extract_jpeg_shape(encoded, name=_UNDECODABLE)[:2]
+    return tf.where(_orientation(encoded) >= 5, size[::-1], size)
 
 
 def _bounded(sides: tf.Tensor) -> tf.Operation:
@@ -166,8 +194,16 @@ def _bounded(sides: tf.Tensor) -> tf.Operation:
     return tf.debugging.Assert(fits, [f"images: more than {MAX_PIXELS} pixels:", sides])
 
 
+def _orientation(encoded: tf.Tensor) -> tf.Tensor:
+    """The EXIF orientation, int32 [] in 1..8, of a JPEG; 1 where there is none."""
+    has_exif = tf.strings.regex_full_match(
+        tf.strings.substr(encoded, 0, 2**16), r"(?s)\C*Exif\x00\x00\C*"
+    )
+    return tf.cond(has_exif, lambda: _exif_orientation(encoded), lambda: tf.constant(1))
+
+
 def _exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """The orientation tag, int32 [] in 1..8, of a JPEG; 1 where there is none."""
+    """The orientation tag of a JPEG that seems to have one."""
     size = tf.strings.length(encoded)
 
     def searching(position: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:

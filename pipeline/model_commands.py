@@ -1,68 +1,144 @@
-"""`vqvae encode`, `decode` and `sample`: the released models on files."""
+"""`vqvae encode`, `decode` and `sample`: released models on files, from disk or from a server."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import click
 
-from components import release_store
-from components.errors import PipelineError
-from components.release import Release
-from pipeline.log_file import libraries_to
-from pipeline.root import Root
+from pipeline.model_options import ModelOptions, model_options
+from pipeline.options import config_option, overrides_option
+from pipeline.progress_bar import ProgressBar
 
-_ROOT = click.option(
-    "--root",
+if TYPE_CHECKING:
+    from pipeline.bulk_job import Summary
+
+
+@click.command()
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--data",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs/digits"),
-    show_default=True,
-    help="Run root whose latest release is used.",
+    help="Folder of image TFRecords to encode, instead of IMAGES.",
 )
-_VERSION = click.option(
-    "--version", type=click.IntRange(min=1), help="A release; latest if left out."
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File of codes, .npz; with --data a new folder of them.",
 )
+@click.option(
+    "--skip-unusable",
+    is_flag=True,
+    help="With --data: leave out records that cannot be used, and list them in skipped.jsonl.",
+)
+@model_options
+@config_option
+@overrides_option
+def encode(
+    images: tuple[Path, ...],
+    data: Path | None,
+    out: Path,
+    skip_unusable: bool,
+    where: ModelOptions,
+    config: str,
+    overrides: tuple[str, ...],
+) -> None:
+    """Codes of images: PNG and JPEG files, folders of them, or TFRecords.
 
+    \b
+    vqvae encode a.png photos/ --out codes.npz       every image, into one file of codes
+    vqvae encode --data data/mine --out codes/       every record, into many, by Beam
 
-@click.command()
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Codes, a .npz file.")
-@_ROOT
-@_VERSION
-def encode(images: tuple[Path, ...], out: Path, root: Path, version: int | None) -> None:
-    """Codes of PNG or JPEG IMAGES, written to a .npz file.
-
-    It holds `codes` [N, h, w], `names` [N], and the release and codebook they belong to.
+    A file of codes holds `codes` [N, h, w], the images' `names` and `sizes`, and the release and
+    codebook they belong to. With --data there is one for every 10,000 images, with their `labels`
+    and, as `records`, their places in the TFRecord file; --config and --set say where Beam runs
+    (`beam.args`).
     """
-    with _quiet(root, version) as (model_files, release):
-        count = model_files.encode_files(release, images, out)
-    click.echo(f"{out}: codes of {count} image{'s' * (count != 1)}")
+    if data is not None:
+        _refuse_both(images, "IMAGES")
+        _refuse_server(where)
+        release = where.release()
+        _print(_bulk_encode(release, where, data, out, skip_unusable, config, overrides), out)
+        return
+    if not images:
+        raise click.UsageError("Name the IMAGES, or TFRecords with --data.")
+    if skip_unusable:
+        raise click.UsageError("--skip-unusable is for --data; leave the image out instead.")
+    with where.models() as (models, errors), ProgressBar(errors, every=1) as bar:
+        from pipeline import model_files
+
+        count = model_files.encode_files(models, images, out, bar.update)
+    click.echo(f"{out}: codes of {_counted(count)}")
 
 
 @click.command()
-@click.argument("codes", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of PNGs.")
-@_ROOT
-@_VERSION
-def decode(codes: Path, out: Path, root: Path, version: int | None) -> None:
-    """Images of CODES, a .npz file that `vqvae encode` or `vqvae sample` wrote."""
-    with _quiet(root, version) as (model_files, release):
-        written = model_files.decode_file(release, codes, out)
-    click.echo(f"{out}: {len(written)} images")
+@click.argument("codes", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of codes that `vqvae encode --data` wrote, instead of CODES.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of PNG files; with --data a new folder of TFRecords.",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Decode with the release that is chosen, even if its codebook is another one.",
+)
+@model_options
+@config_option
+@overrides_option
+def decode(
+    codes: Path | None,
+    data: Path | None,
+    out: Path,
+    force: bool,
+    where: ModelOptions,
+    config: str,
+    overrides: tuple[str, ...],
+) -> None:
+    """Images of CODES, a file that `vqvae encode` or `vqvae sample` wrote.
+
+    \b
+    vqvae decode codes.npz --out decoded/            PNG files, named as the images were
+    vqvae decode --data codes/ --out data/decoded    TFRecords of PNG images, with their labels
+
+    Codes mean something only to the codebook they were made with. Where the release has another
+    one, that of an older release that is still there is used, and if there is none the codes are
+    refused.
+    """
+    if data is not None:
+        _refuse_both(codes, "CODES")
+        _refuse_server(where)
+        release = where.release()
+        _print(_bulk_decode(release, where, data, out, force, config, overrides), out)
+        return
+    if codes is None:
+        raise click.UsageError("Name a file of CODES, or a folder of them with --data.")
+    with where.models() as (models, errors), ProgressBar(errors, every=1) as bar:
+        from pipeline import model_files
+
+        count, note = model_files.decode_file(
+            models, codes, out, bar.update, chosen=where.has_chosen, force=force
+        )
+    click.echo(f"{out}: {_counted(count)}{', decoded ' * bool(note)}{note}")
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of PNGs.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of PNG files.")
 @click.option("--count", type=click.IntRange(min=1), default=16, show_default=True)
-@click.option("--label", type=int, default=-1, show_default=True, help="-1 is unconditional.")
+@click.option("--label", type=int, default=-1, show_default=True, help="Class; -1 is any.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--temperature", type=float, default=1.0, show_default=True)
 @click.option(
     "--top-k",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 2**31 - 1),
     default=0,
     show_default=True,
     help="Draw among the k likeliest codes only; 0 is all.",
@@ -74,8 +150,7 @@ def decode(codes: Path, out: Path, root: Path, version: int | None) -> None:
     show_default=True,
     help="Draw among the fewest codes that have this probability together; 1 is all.",
 )
-@_ROOT
-@_VERSION
+@model_options
 def sample(
     out: Path,
     count: int,
@@ -84,32 +159,65 @@ def sample(
     temperature: float,
     top_k: int,
     top_p: float,
-    root: Path,
-    version: int | None,
+    where: ModelOptions,
 ) -> None:
-    """New images drawn from the prior, and their codes in `codes.npz`."""
-    with _quiet(root, version) as (model_files, release):
-        draw = model_files.Draw(label, seed, temperature, top_k, top_p)
-        written = model_files.sample_images(release, out, count, draw)
-    click.echo(f"{out}: {len(written)} images")
+    """New images drawn from the prior, and their codes in `codes.npz`.
 
-
-@contextlib.contextmanager
-def _quiet(root: Path, version: int | None) -> Iterator[tuple[ModuleType, Release]]:
-    """The release, and the module that uses it, with what TensorFlow says kept in a log file."""
-    release = _release(Root(root).serving, version)
-    with libraries_to(Root(root).log.with_name("models.log")):
+    The same seed draws the same images, from disk and from a server.
+    """
+    with where.models() as (models, errors), ProgressBar(errors, every=1) as bar:
         from pipeline import model_files
 
-        yield model_files, release
+        draw = model_files.Draw(label, seed, temperature, top_k, top_p)
+        written = model_files.sample_files(models, out, count, draw, bar.update)
+    click.echo(f"{out}: {_counted(written)}")
 
 
-def _release(store: Path, version: int | None) -> Release:
-    if version is not None:
-        return release_store.get(store, version)
-    release = release_store.latest(store)
-    if release is None:
-        raise PipelineError(
-            f"nothing has been released to {store} yet; `vqvae run` makes a release"
+def _bulk_encode(release, where, data, out, skip_unusable, config, overrides) -> Summary:
+    from pipeline.config import load
+
+    beam_args = load(config, overrides).beam.args
+    with where.quiet() as errors, ProgressBar(errors, every=1) as bar:
+        from pipeline.bulk_encode import encode_records
+
+        return encode_records(release, data, out, beam_args, skip_unusable, bar.update)
+
+
+def _bulk_decode(release, where, data, out, force, config, overrides) -> Summary:
+    from pipeline.config import load
+
+    beam_args = load(config, overrides).beam.args
+    with where.quiet() as errors, ProgressBar(errors, every=1) as bar:
+        from pipeline.bulk_decode import decode_codes
+
+        return decode_codes(
+            release, data, out, beam_args, bar.update, chosen=where.has_chosen, force=force
         )
-    return release
+
+
+def _print(summary: Summary, out: Path) -> None:
+    rate = summary.images / max(summary.seconds, 1e-9)
+    click.echo(
+        f"{out}: {_counted(summary.images)} in {summary.files} file{'s' * (summary.files != 1)}"
+        f"{', decoded ' * bool(summary.note)}{summary.note}, "
+        f"{summary.seconds:.1f} s ({rate:,.0f} images/s)"
+    )
+    if summary.skipped:
+        click.echo(
+            f"left out {summary.skipped:,} unusable record{'s' * (summary.skipped != 1)}, such as "
+            f"{summary.skipped_example}; all of them are in {out / 'skipped.jsonl'}"
+        )
+
+
+def _refuse_both(given: object, name: str) -> None:
+    if given:
+        raise click.UsageError(f"Either {name} or --data, not both.")
+
+
+def _refuse_server(where: ModelOptions) -> None:
+    if where.server:
+        raise click.UsageError("--data uses a release on disk; leave --server out.")
+
+
+def _counted(count: int) -> str:
+    return f"{count:,} image{'s' * (count != 1)}"

@@ -4,22 +4,43 @@ from __future__ import annotations
 
 import itertools
 import re
+from typing import TYPE_CHECKING
 
-import tensorflow as tf
+from components.errors import PipelineError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _ASSERTION = "assertion failed: "
 
 
+class InvalidInput(PipelineError):
+    """A model cannot use what it was given; the message is the model's, in one line.
+
+    Attributes:
+        index: which element of a stream it was, where that is known.
+    """
+
+    def __init__(self, text: str, index: int | None = None):
+        super().__init__(text)
+        self.index = index
+
+
 def message(error: tf.errors.OpError) -> str:
     """TensorFlow's message in one line, without the graph's node names and stack traces."""
-    lines = [line.strip() for line in error.message.splitlines() if line.strip()]
+    return first_line(error.message) or type(error).__name__
+
+
+def first_line(text: str) -> str:
+    """The line of a message of TensorFlow's that says what is wrong; empty for an empty one."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     for line in lines:
         if line.startswith(_ASSERTION):
             # Each of its parts is in brackets.
             return line.removeprefix(_ASSERTION).strip("[]").replace("] [", " ")
     said = list(itertools.takewhile(lambda line: not line.startswith("[["), lines)) or lines
     if not said:
-        return type(error).__name__
+        return ""
     # In front of it may be where the node was defined, line by line.
     line = said[-1] if said[0].startswith("Graph execution error") else said[0]
     return re.sub(r" \[Op:.*\]$", "", line)

@@ -1,75 +1,29 @@
-"""The models of a release on files: images to codes, codes to images, samples."""
+"""Images to codes, codes to images and samples, on files, with the models wherever they run."""
 
 from __future__ import annotations
 
 import dataclasses
-import zipfile
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from components.errors import PipelineError
-from components.release import Release
-from pipeline import model_errors
+from models import images as image_ops
+from pipeline import codes_file
+from pipeline.codes_file import Codes
+from pipeline.model_errors import InvalidInput
+from pipeline.png_folder import IMAGE_SUFFIXES, new_files, png_names, write_png
+from pipeline.released_models import Models
 
-_BATCH = 256
+# Images drawn in one call. An image depends on its place in the call, so this number is part of
+# what a seed means.
+DRAWN_TOGETHER = 64
 
-
-def encode_files(release: Release, images: Sequence[Path], out: Path) -> int:
-    """Encodes image files into a .npz of codes.
-
-    Args:
-        release: whose encoder is used.
-        images: PNG or JPEG files.
-        out: file with `codes` int32 [N, h, w], `names` [N], `release` and `codebook_sha256`.
-
-    Returns:
-        the number of images.
-
-    Raises:
-        PipelineError: naming the first file that cannot be read or decoded.
-    """
-    encode = _load(release, "encode")
-    batches = []
-    for start in range(0, len(images), _BATCH):
-        paths = images[start : start + _BATCH]
-        contents = [_read(path) for path in paths]
-        try:
-            batches.append(encode(images=tf.constant(contents))["codes"].numpy())
-        except tf.errors.InvalidArgumentError as error:
-            raise PipelineError(_first_bad(encode, paths, contents)) from error
-    codes = np.concatenate(batches)
-    _save(out, codes, release, names=np.array([path.name for path in images]))
-    return len(codes)
-
-
-def decode_file(release: Release, source: Path, out: Path) -> list[Path]:
-    """Decodes a .npz of codes into PNG files, named as the images were.
-
-    Raises:
-        PipelineError: the file holds no codes, or those of another codebook.
-    """
-    try:
-        with np.load(source, allow_pickle=False) as stored:
-            codes, sha256 = stored["codes"], str(stored["codebook_sha256"])
-            names = stored["names"] if "names" in stored else _numbered(len(codes))
-            version = int(stored["release"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise PipelineError(f"{source}: not a file of codes that vqvae wrote ({error})") from error
-    if sha256 != release.manifest["codebook_sha256"]:
-        raise PipelineError(
-            f"{source}: its codes belong to the codebook of release {version}, not to that of "
-            f"release {release.version}; decode with --version {version}"
-        )
-    decode = _load(release, "decode")
-    images = [
-        decode(codes=tf.constant(codes[start : start + _BATCH], tf.int32))["images"].numpy()
-        for start in range(0, len(codes), _BATCH)
-    ]
-    return _write_images(out, np.concatenate(images), names)
+# Called with what is being done, how many images are through, and of how many.
+Progress = Callable[[str, int, int | None], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,73 +45,208 @@ class Draw:
     top_p: float = 1.0
 
 
-def sample_images(release: Release, out: Path, count: int, draw: Draw) -> list[Path]:
-    """Draws images and writes them as PNG files, and their codes as `codes.npz`.
+def encode_files(models: Models, sources: Sequence[Path], out: Path, progress: Progress) -> int:
+    """Encodes image files into a file of codes.
+
+    Args:
+        models: whose encoder is used.
+        sources: PNG or JPEG files, and folders of them.
+        out: file to write, see `pipeline.codes_file`.
+        progress: told of every batch.
+
+    Returns:
+        the number of images.
 
     Raises:
-        PipelineError: the label or the temperature is not one the model takes.
+        PipelineError: naming the first file that cannot be read or decoded; nothing is written.
     """
+    paths = image_files(sources)
+    release, sha256 = models.identity("encode")
+    sizes: list[tuple[int, int]] = []
+    batches: list[np.ndarray] = []
+    done = 0
     try:
-        drawn = _load(release, "sample", "controlled")(
-            labels=tf.fill([count], draw.label),
-            seed=tf.constant(draw.seed, tf.int64),
-            temperature=tf.constant(draw.temperature, tf.float32),
-            top_k=tf.constant(draw.top_k, tf.int32),
-            top_p=tf.constant(draw.top_p, tf.float32),
-        )
-    except tf.errors.InvalidArgumentError as error:
-        raise PipelineError(model_errors.message(error)) from error
-    names = _numbered(count)
-    written = _write_images(out, drawn["images"].numpy(), names)
-    _save(out / "codes.npz", drawn["codes"].numpy(), release, names=names)
-    return written
+        for encoded in models.at(release).encode_stream(_contents(paths, sizes)):
+            batches.append(codes_file.narrowest(encoded.codes))
+            done += len(encoded.codes)
+            progress("encoding", done, len(paths))
+    except InvalidInput as error:
+        if error.index is None:
+            raise
+        raise PipelineError(f"{paths[error.index]}: {error}") from error
+    codes = np.concatenate(batches)
+    names = np.array(names_of(paths), dtype=np.str_)
+    codes_file.write(out, Codes(codes, names, np.array(sizes, np.int32), release, sha256))
+    return len(codes)
 
 
-def _load(release: Release, model: str, name: str = "serving_default"):
-    loaded = tf.saved_model.load(str(release.path(model)))
-    signature = loaded.signatures[name]
-    signature.keep_alive = loaded  # a signature alone does not keep its variables
-    return signature
+def decode_file(
+    models: Models, source: Path, out: Path, progress: Progress, *, chosen: bool, force: bool
+) -> tuple[int, str]:
+    """Decodes a file of codes into PNG files, named as the images were.
 
+    Args:
+        models: whose decoder is used if its codebook is that of the codes.
+        source: file of codes.
+        out: folder; its files are never replaced.
+        progress: told of every batch.
+        chosen, force: see `models_for`.
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PipelineError(f"{path}: {error.strerror}") from error
+    Returns:
+        the number of images, and what there is to say about the release that was used.
 
-
-def _first_bad(encode, paths: Sequence[Path], contents: Sequence[bytes]) -> str:
-    for path, content in zip(paths, contents, strict=True):
+    Raises:
+        PipelineError: the file holds no codes, or those of another codebook; nothing is written.
+    """
+    stored = codes_file.read(source)
+    models, note = models_for(
+        models, source, stored.codebook_sha256, stored.release, chosen=chosen, force=force
+    )
+    names = png_names(stored.names.tolist())
+    done = 0
+    with new_files(out, names) as folder:
         try:
-            encode(images=tf.constant([content]))
-        except tf.errors.InvalidArgumentError as error:
-            return f"{path}: {model_errors.message(error)}"
-    return f"one of {len(paths)} images cannot be decoded"
+            for images in models.decode_stream(stored.codes):
+                for image in images:
+                    write_png(folder / names[done], image)
+                    done += 1
+                progress("decoding", done, len(names))
+        except InvalidInput as error:
+            raise PipelineError(f"{source}: {error}") from error
+    return done, note
 
 
-def _numbered(count: int) -> np.ndarray:
-    return np.array([f"{index:05d}.png" for index in range(count)])
+def models_for(
+    models: Models, source: Path, codebook_sha256: str, release: int, *, chosen: bool, force: bool
+) -> tuple[Models, str]:
+    """The models that can decode codes of a codebook, of one release.
 
+    Args:
+        models: are used if they have the codebook.
+        source: where the codes are from.
+        codebook_sha256, release: codebook of the codes, and the release that made them.
+        chosen: the user asked for this very release, so that no other one is looked for.
+        force: use `models` whatever their codebook.
 
-def _write_images(out: Path, images: np.ndarray, names) -> list[Path]:
-    out.mkdir(parents=True, exist_ok=True)
-    written = []
-    for image, name in zip(images, names, strict=True):
-        # A name from a file is only ever a name below `out`.
-        path = out / Path(str(name)).with_suffix(".png").name
-        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
-        written.append(path)
-    return written
+    Returns:
+        the models, and what there is to say if they are not simply those that were given.
 
-
-def _save(out: Path, codes: np.ndarray, release: Release, names: np.ndarray) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with open(out, "wb") as file:
-        np.savez_compressed(
-            file,
-            codes=codes,
-            names=names,
-            release=np.int64(release.version),
-            codebook_sha256=np.array(release.manifest["codebook_sha256"]),
+    Raises:
+        PipelineError: there are none.
+    """
+    own = models.identity("decode")
+    if own.codebook_sha256 == codebook_sha256:
+        return models.at(own.release), ""
+    if force:
+        return models.at(own.release), (
+            f"with release {own.release} as --force says, though the codes are of the codebook "
+            f"of release {release}"
         )
+    if not chosen and (found := models.of_codebook(codebook_sha256, release)):
+        used = found.identity("decode").release
+        return found, (
+            f"with release {used}, whose codebook they are of; release {own.release} has another"
+        )
+    mend = (
+        f"decode with --version {release}"
+        if chosen
+        else f"make release {release} available again or encode the images anew"
+    )
+    raise PipelineError(
+        f"{source}: its codes belong to the codebook of release {release}, not to that of release "
+        f"{own.release}; {mend}, or use --force"
+    )
+
+
+def sample_files(models: Models, out: Path, count: int, draw: Draw, progress: Progress) -> int:
+    """Draws images and writes them as PNG files, and their codes as `codes.npz`.
+
+    Returns:
+        the number of images.
+
+    Raises:
+        PipelineError: the label or the temperature is not one the model takes, or the files are
+            there already; nothing is written.
+    """
+    release, sha256 = models.identity("sample")
+    models = models.at(release)
+    names = [f"{index:05d}.png" for index in range(count)]
+    codes: list[np.ndarray] = []
+    done = 0
+    with new_files(out, [*names, "codes.npz"]) as folder:
+        while done < count:
+            labels = [draw.label] * min(DRAWN_TOGETHER, count - done)
+            drawn = models.sample(
+                labels,
+                seed=_seed(draw.seed, len(codes)),
+                temperature=draw.temperature,
+                top_k=draw.top_k,
+                top_p=draw.top_p,
+            )
+            for image in drawn.images:
+                write_png(folder / names[done], image)
+                done += 1
+            codes.append(drawn.codes)
+            progress("drawing", done, count)
+        size = drawn.images.shape[1:3]
+        stored = Codes(
+            np.concatenate(codes),
+            np.array(names, dtype=np.str_),
+            np.tile(np.array(size, np.int32), [count, 1]),
+            release,
+            sha256,
+            labels=None if draw.label == -1 else np.full([count], draw.label, np.int64),
+        )
+        codes_file.write(folder / "codes.npz", stored)
+    return count
+
+
+def image_files(sources: Sequence[Path]) -> list[Path]:
+    """The files among `sources`, and the PNG and JPEG files below its folders, sorted in each.
+
+    Raises:
+        PipelineError: one does not exist, or a folder has no such file.
+    """
+    found = []
+    for source in sources:
+        if not source.is_dir():
+            found.append(source)
+            continue
+        inside = [
+            Path(folder, name)
+            for folder, _, names in os.walk(source)
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+        ]
+        if not inside:
+            raise PipelineError(f"{source}: holds no {', '.join(IMAGE_SUFFIXES)} files")
+        found += sorted(inside)
+    return found
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """Names of files relative to the deepest folder that they all lie in, with `/` between."""
+    real = [os.path.abspath(path) for path in paths]
+    base = os.path.commonpath([os.path.dirname(path) for path in real])
+    return [Path(path).relative_to(base).as_posix() for path in real]
+
+
+def _contents(paths: Sequence[Path], sizes: list[tuple[int, int]]) -> Iterator[bytes]:
+    """Reads the files one by one, and notes the height and width of each."""
+    for path in paths:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise PipelineError(f"{path}: {error.strerror}") from error
+        try:
+            height, width = image_ops.upright_sizes(tf.constant([content])).numpy()[0]
+        except tf.errors.InvalidArgumentError:
+            height = width = 0  # the encoder will say what is wrong with it
+        sizes.append((int(height), int(width)))
+        yield content
+
+
+def _seed(seed: int, call: int) -> int:
+    """The int64 seed of one call of several; that of the first is the seed itself, modulo 2^64."""
+    spread = (seed + call * 0x9E3779B97F4A7C15) % 2**64  # far from the seeds that people choose
+    return spread - 2**64 if spread >= 2**63 else spread

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
+
+from pipeline.progress_bar import ProgressBar
 
 # What takes time to import is imported when the command runs: `--help` answers at once.
 
@@ -39,7 +40,7 @@ def data(name: str, out: Path, source: Path | None) -> None:
     """
     from pipeline.datasets.writer import write_dataset
 
-    with _Bar() as bar:
+    with ProgressBar() as bar:
         dataset = write_dataset(name, out, source, progress=bar.update)
     if dataset.skipped_example:
         files = dataset.manifest.skipped_files
@@ -50,42 +51,3 @@ def data(name: str, out: Path, source: Path | None) -> None:
         )
     state = "" if dataset.made else "already there, left as it is: "
     click.echo(f"{out}: {state}{dataset.manifest.describe()}")
-
-
-class _Bar:
-    """A progress bar on stderr, where that is a terminal."""
-
-    def __init__(self) -> None:
-        self._progress = self._task = self._stage = None
-
-    def __enter__(self) -> _Bar:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-            from rich.progress import TimeRemainingColumn as Remaining
-
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                Remaining(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._progress.start()
-        return self
-
-    def update(self, stage: str, done: int, total: int | None) -> None:
-        if self._progress is None:
-            return
-        if stage != self._stage:
-            if self._task is not None:
-                self._progress.remove_task(self._task)
-            self._stage, self._task = stage, self._progress.add_task(stage, total=total)
-        # A call for every image would cost more than the image.
-        if done % 100 == 0 or done == total:
-            self._progress.update(self._task, completed=done, total=total)
-
-    def __exit__(self, *_: object) -> None:
-        if self._progress is not None:
-            self._progress.stop()

@@ -1,0 +1,255 @@
+"""Files to files by Beam, one element per file: what encoding and decoding in bulk share.
+
+A file is the unit because gzip files cannot be read from the middle anyhow, and because inside
+one file everything that touches an image then runs over whole batches. What an element makes
+lies in `.unfinished` until it is whole. As long as that folder is there, the output is not: it
+also tells apart what a process that was killed has left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from components.errors import PipelineError, is_for_user, one_line
+
+SKIPPED = "skipped.jsonl"
+_UNFINISHED = ".unfinished"
+
+# Called with what is being done, how many files are through, and of how many.
+Progress = Callable[[str, int, int | None], None]
+
+
+class Job(NamedTuple):
+    """One input file, and where what is made of it goes."""
+
+    index: int
+    source: str
+    name: str  # of the input below its folder, `train/00000.tfrecord.gz`
+    folder: str  # of the output
+    stem: str  # with which the names of its output files begin, `00000`
+    unfinished: str
+
+    def attempt(self) -> Path:
+        """A new file to write to; Beam may run a job twice at once."""
+        return Path(self.unfinished, "files", uuid.uuid4().hex)
+
+
+@dataclass
+class Result:
+    """What became of a file."""
+
+    images: int = 0
+    files: list[str] = field(default_factory=list)  # names of what was made
+    skipped: list[tuple[int, str]] = field(default_factory=list)  # record, reason
+
+
+@dataclass
+class Summary:
+    """What became of all of them.
+
+    Attributes:
+        images: written.
+        files: written.
+        skipped: records that were left out.
+        skipped_example: the first of them, and why.
+        seconds: all of it took, loading of the model included.
+        note: what there is to say about the release that was used.
+    """
+
+    images: int
+    files: int
+    skipped: int
+    skipped_example: str
+    seconds: float
+    note: str = ""
+
+
+def find_jobs(
+    data: Path, out: Path, is_input: Callable[[str], bool], suffixes: Sequence[str], expected: str
+) -> list[Job]:
+    """One job for each input file in a folder or below it, in order.
+
+    Args:
+        data: folder; hidden files and folders in it are passed over.
+        out: folder that gets the same subfolders.
+        is_input: whether a name is one of an input file.
+        suffixes: endings to take off for the stem, the first that fits.
+        expected: what there should be, for the message.
+
+    Raises:
+        PipelineError: there is no such folder, nothing in it, or it is itself unfinished.
+    """
+    if not data.is_dir():
+        raise PipelineError(f"{data}: no such folder")
+    if (data / _UNFINISHED).exists():
+        raise PipelineError(f"{data}: is unfinished; make it again")
+    names = []
+    for folder, folders, files in os.walk(data):
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        names += [Path(folder, name).relative_to(data) for name in sorted(files) if is_input(name)]
+    if not names:
+        raise PipelineError(f"{data}: holds no {expected}")
+    stems = [name.with_name(_stem(name.name, suffixes)) for name in names]
+    doubled = {stem for stem, count in Counter(stems).items() if count > 1}
+    return [
+        Job(
+            index,
+            str(data.absolute() / name),
+            name.as_posix(),
+            str(out.absolute() / name.parent),
+            name.name if stem in doubled else stem.name,
+            str(out.absolute() / _UNFINISHED),
+        )
+        for index, (name, stem) in enumerate(zip(names, stems, strict=True))
+    ]
+
+
+def run(
+    jobs: Sequence[Job], work: beam.DoFn, out: Path, beam_args: Sequence[str], progress: Progress
+) -> Summary:
+    """Runs `work` on every job; the output is whole when this returns, and gone if it raises.
+
+    Args:
+        jobs: what to do.
+        work: its `process` does one job, inside `reported`.
+        out: new or empty folder.
+        beam_args: of the runner; by default Beam runs in this process. Workers elsewhere need
+            this package, and to see input, output and release under the same paths.
+        progress: told of every file.
+
+    Raises:
+        PipelineError: `out` is not empty, or what stopped a job.
+    """
+    started = time.monotonic()
+    with _output(out) as unfinished, _watched(unfinished, len(jobs), progress):
+        try:
+            with beam.Pipeline(options=PipelineOptions(list(beam_args))) as pipeline:
+                _ = (
+                    pipeline
+                    | "Files" >> beam.Create(list(jobs))
+                    | "Spread" >> beam.Reshuffle()
+                    | "Work" >> beam.ParDo(work)
+                )
+        except Exception as error:
+            # Runners wrap what a worker raised, or tell its traceback; the worker has left its
+            # message.
+            for path in sorted((unfinished / "failed").iterdir()):
+                raise PipelineError(path.read_text(encoding="utf-8")) from error
+            raise
+        results = {
+            job: Result(**json.loads(_result(job).read_text(encoding="utf-8"))) for job in jobs
+        }
+        _write_skipped(results, out)
+    skipped = [
+        f"record {record} of {job.name} ({reason})"
+        for job, result in results.items()
+        for record, reason in result.skipped
+    ]
+    return Summary(
+        images=sum(result.images for result in results.values()),
+        files=sum(len(result.files) for result in results.values()),
+        skipped=len(skipped),
+        skipped_example=skipped[0] if skipped else "",
+        seconds=time.monotonic() - started,
+    )
+
+
+@contextlib.contextmanager
+def reported(job: Job) -> Iterator[Result]:
+    """Yields the result to fill in; leaves it, or why there is none, where `run` finds it."""
+    result = Result()
+    try:
+        yield result
+    except Exception as error:
+        text = one_line(error) if is_for_user(error) else f"{job.source}: {one_line(error)}"
+        Path(job.unfinished, "failed", f"{job.index:06d}").write_text(text, encoding="utf-8")
+        raise
+    attempt = job.attempt()
+    attempt.write_text(json.dumps(asdict(result)), encoding="utf-8")
+    os.replace(attempt, _result(job))
+
+
+def finish(job: Job, attempt: Path, name: str, result: Result) -> None:
+    """Gives a whole file its name."""
+    os.replace(attempt, Path(job.folder, name))
+    result.files.append(name)
+
+
+def _stem(name: str, suffixes: Sequence[str]) -> str:
+    return next((name.removesuffix(suffix) for suffix in suffixes if name.endswith(suffix)), name)
+
+
+def _result(job: Job) -> Path:
+    return Path(job.unfinished, "results", f"{job.index:06d}")
+
+
+@contextlib.contextmanager
+def _output(out: Path) -> Iterator[Path]:
+    """Makes the folder of unfinished files in `out`; takes all of it away again after an error."""
+    made = not out.exists()
+    unfinished = out / _UNFINISHED
+    try:
+        if not made and (there := sorted(os.listdir(out))):
+            if there[0] == _UNFINISHED:
+                raise PipelineError(f"{out}: was left unfinished; remove it, or name a new folder")
+            raise PipelineError(f"{out}: is not empty, it holds {there[0]}; name a new folder")
+        for name in ("files", "results", "failed"):
+            (unfinished / name).mkdir(parents=True)
+    except OSError as error:
+        raise PipelineError(f"{out}: cannot be written: {error.strerror or error}") from error
+    try:
+        yield unfinished
+    except BaseException:
+        for entry in out.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+        if made:
+            with contextlib.suppress(OSError):
+                out.rmdir()
+        raise
+    shutil.rmtree(unfinished)
+
+
+@contextlib.contextmanager
+def _watched(unfinished: Path, total: int, progress: Progress) -> Iterator[None]:
+    """Tells how many files are done, which only the file system knows while Beam runs."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.5):
+            with contextlib.suppress(OSError):
+                progress("files", len(os.listdir(unfinished / "results")), total)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _write_skipped(results: dict[Job, Result], out: Path) -> None:
+    lines = [
+        json.dumps({"file": job.name, "record": record, "reason": reason}, ensure_ascii=False)
+        for job, result in results.items()
+        for record, reason in result.skipped
+    ]
+    if lines:
+        (out / SKIPPED).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,121 @@
+"""The models of a release on disk, run in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from components import release_store
+from components.errors import PipelineError, one_line
+from components.release import Release, StoreError
+from pipeline import model_errors, released_models
+from pipeline.model_errors import InvalidInput
+from pipeline.released_models import Drawn, Encoded, Identity
+
+
+class DiskModels:
+    """A `pipeline.released_models.Models`; each model is loaded when it is first used."""
+
+    def __init__(self, release: Release):
+        self.release = release
+        self._loaded: dict[str, tf.Module] = {}
+
+    def identity(self, model: str = "encode") -> Identity:
+        """The release, and the codebook that its manifest names."""
+        return Identity(self.release.version, str(self.release.manifest["codebook_sha256"]))
+
+    def at(self, release: int) -> DiskModels:
+        """These models, as a release on disk does not change."""
+        if release != self.release.version:
+            raise ValueError(f"is release {self.release.version}. Received: {release}")
+        return self
+
+    def of_codebook(self, codebook_sha256: str, release: int) -> DiskModels | None:
+        """The models of a whole release in the same store that has this codebook."""
+        store = self.release.store
+        versions = sorted(release_store.versions(store), key=lambda each: (each != release, -each))
+        for version in versions:
+            try:
+                found = release_store.get(store, version)
+            except StoreError:
+                continue
+            if found.manifest.get("codebook_sha256") == codebook_sha256:
+                return DiskModels(found)
+        return None
+
+    def encode_stream(
+        self, images: Iterable[bytes], *, batch: int = released_models.BATCH
+    ) -> Iterator[Encoded]:
+        """Codes int32 [n, h, w(, g)] of PNG or JPEG images, in order and in batches."""
+        done = 0
+        for each in released_models.batches(images, batch, released_models.BATCH_BYTES):
+            try:
+                codes = self._encode(each)
+            except InvalidInput as error:
+                first = released_models.first_refused(self._encode, each, error)
+                if first.index is not None:
+                    first.index += done
+                raise first from error
+            done += len(each)
+            yield Encoded(codes, self.release.version)
+
+    def decode_stream(
+        self, codes: Iterable[np.ndarray], *, batch: int = released_models.BATCH
+    ) -> Iterator[np.ndarray]:
+        """Images uint8 [n, H, W, C] of codes [h, w(, g)], in order and in batches."""
+        rows = released_models.RowBatches(codes, batch, released_models.BATCH_BYTES)
+        for each in rows:
+            images = self._run("decode", codes=tf.constant(each, tf.int32))["images"]
+            rows.learn(images)
+            yield images
+
+    def sample(
+        self,
+        labels: Sequence[int],
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+    ) -> Drawn:
+        """Images drawn from the prior, one for each label; -1 is unconditional."""
+        drawn = self._run(
+            "sample",
+            "controlled",
+            labels=tf.constant(labels, tf.int32),
+            seed=tf.constant(seed, tf.int64),
+            temperature=tf.constant(temperature, tf.float32),
+            top_k=tf.constant(top_k, tf.int32),
+            top_p=tf.constant(top_p, tf.float32),
+        )
+        return Drawn(drawn["images"], drawn["codes"], self.release.version)
+
+    def _encode(self, images: Sequence[bytes]) -> np.ndarray:
+        return self._run("encode", images=tf.constant(images, tf.string))["codes"]
+
+    def _run(
+        self, model: str, signature: str = "serving_default", **inputs: tf.Tensor
+    ) -> dict[str, np.ndarray]:
+        if model not in self._loaded:
+            self._loaded[model] = load(self.release, model)
+        try:
+            outputs = self._loaded[model].signatures[signature](**inputs)
+        except tf.errors.InvalidArgumentError as error:
+            raise InvalidInput(model_errors.message(error)) from error
+        return {name: value.numpy() for name, value in outputs.items()}
+
+
+def load(release: Release, model: str) -> tf.Module:
+    """A model of a release; the reader keeps it, since its signatures do not keep its variables.
+
+    Raises:
+        PipelineError: it is damaged.
+    """
+    try:
+        return tf.saved_model.load(str(release.path(model)))
+    except Exception as error:  # whatever a damaged graph makes TensorFlow raise
+        raise PipelineError(
+            f"{model} of release {release.version} cannot be loaded: {one_line(error)}; check it "
+            "with `vqvae releases verify`"
+        ) from error

@@ -1,0 +1,168 @@
+"""Which models a command uses: those of a release on disk, or those that a server has."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+from click.core import ParameterSource
+
+from components import release_store
+from components.errors import PipelineError
+from components.release import Release
+from pipeline.log_file import libraries_to
+from pipeline.root import Root
+
+if TYPE_CHECKING:
+    from pipeline.released_models import Models
+
+_ON_DISK = (
+    click.option(
+        "--root",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("runs/digits"),
+        show_default=True,
+        help="Run root whose release is used.",
+    ),
+    click.option("--store", help="Release store, where it is not `serving` below the run root."),
+    click.option(
+        "--version", type=click.IntRange(min=1), help="A release; the latest if left out."
+    ),
+)
+_SERVED = (
+    click.option(
+        "--server",
+        metavar="HOST:PORT",
+        help="Use a server: `vqvae serve` or TensorFlow Serving, over gRPC.",
+    ),
+    click.option(
+        "--version-label",
+        default="stable",
+        show_default=True,
+        help="Which of the server's releases, unless --version says; '' is the newest.",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=30.0,
+        show_default=True,
+        help="Seconds that a call of the server may take.",
+    ),
+    click.option(
+        "--tls-ca",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="PEM certificates that the server's is checked against; without, no TLS.",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+    """What the options say; see their help."""
+
+    root: Path
+    store: str | None
+    version: int | None
+    server: str | None
+    version_label: str
+    timeout: float
+    tls_ca: Path | None
+
+    @property
+    def has_chosen(self) -> bool:
+        """Whether the user named a very release."""
+        return self.version is not None
+
+    def release(self) -> Release:
+        """The release on disk.
+
+        Raises:
+            PipelineError: there is none.
+        """
+        store = self.store or Root(self.root).serving
+        if self.version is not None:
+            return release_store.get(store, self.version)
+        release = release_store.latest(store)
+        if release is None:
+            raise PipelineError(
+                f"nothing has been released to {store} yet; `vqvae run` makes a release"
+            )
+        return release
+
+    @contextlib.contextmanager
+    def models(self) -> Iterator[tuple[Models, TextIO]]:
+        """The models, with what libraries say kept in a file; and standard error as it was.
+
+        Raises:
+            PipelineError: there is no release.
+        """
+        if self.server:
+            with self.quiet() as errors:
+                from pipeline.client import Client
+
+                with Client(
+                    self.server,
+                    label=self.version_label,
+                    version=self.version,
+                    timeout=self.timeout,
+                    tls=self.tls_ca or False,
+                ) as client:
+                    yield client, errors
+            return
+        release = self.release()
+        with self.quiet() as errors:
+            from pipeline.disk_models import DiskModels
+
+            yield DiskModels(release), errors
+
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[TextIO]:
+        """Keeps what libraries say in a file; yields standard error as it was."""
+        with contextlib.ExitStack() as stack:
+            if self.server or self.store:
+                log = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "models.log"
+            else:
+                log = Root(self.root).log.with_name("models.log")
+            errors = stack.enter_context(os.fdopen(os.dup(2), "w", encoding="utf-8"))
+            stack.enter_context(libraries_to(log))
+            yield errors
+
+
+def model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options to a command, which gets them as one argument `where`."""
+
+    def wrapped(**arguments) -> None:
+        values = {
+            field.name: arguments.pop(field.name) for field in dataclasses.fields(ModelOptions)
+        }
+        where = ModelOptions(**values)
+        _check_usage(where)
+        command(where=where, **arguments)
+
+    wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
+    wrapped.__click_params__ = getattr(command, "__click_params__", [])
+    for option in reversed((*_ON_DISK, *_SERVED)):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _check_usage(where: ModelOptions) -> None:
+    context = click.get_current_context()
+
+    def given(name: str) -> bool:
+        return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+    wrong, reason = (
+        (("root", "store"), "names a release on disk; leave it or --server out")
+        if where.server
+        else (("version_label", "timeout", "tls_ca"), "is about a server; name one with --server")
+    )
+    for name in wrong:
+        if given(name):
+            raise click.UsageError(f"--{name.replace('_', '-')} {reason}")
