@@ -6,7 +6,6 @@ that cannot be used is INVALID_ARGUMENT and the message names the input.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -15,11 +14,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from models.identity import codebook_sha256, identity_signature, release_of, release_table
 from models.prior import GatedPixelCNN
 from models.vqvae import VQVAE
-
-# Text file among the assets of encode: the release it belongs to, 0 until it is released.
-RELEASE_ASSET = "release_version"
 
 Preprocess = Callable[[tf.Tensor], tf.Tensor]  # string [N] -> uint8 [N, H, W, C]
 Parse = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # serialized Examples [N] -> features
@@ -77,11 +74,13 @@ def export_release(
         release: directory for `encode/`, `decode/`, `sample/` and the facts in `model.json`.
         facts: more for `model.json`, which a release's manifest repeats.
     """
+    sha256 = codebook_sha256(vqvae)
     with tempfile.TemporaryDirectory() as scratch:
-        version = _release_table(scratch)
+        version = release_table(scratch)
         encode = _encode(vqvae, preprocess, version)
         pixels = _pixels(vqvae, version)
         decode, sample = _decode(vqvae), _sample(vqvae, prior)
+        identity = identity_signature(version, sha256)
         encoder = [*vqvae.encoder.variables, *vqvae.quantizer.variables]
         decoder = [*vqvae.decoder.variables, *vqvae.quantizer.variables]
         resources = {"preprocess": preprocess_resources, "release": version}
@@ -90,15 +89,17 @@ def export_release(
         tf.saved_model.save(
             _Exported(encoder, **resources),
             str(served / "encode"),
-            signatures={"serving_default": encode, "pixels": pixels},
+            signatures={"serving_default": encode, "pixels": pixels, "identity": identity},
         )
         tf.saved_model.save(
-            _Exported(decoder), str(served / "decode"), signatures={"serving_default": decode}
+            _Exported(decoder, release=version),
+            str(served / "decode"),
+            signatures={"serving_default": decode, "identity": identity},
         )
         tf.saved_model.save(
-            _Exported([*decoder, *prior.variables]),
+            _Exported([*decoder, *prior.variables], release=version),
             str(served / "sample"),
-            signatures=sample,
+            signatures={**sample, "identity": identity},
         )
         tf.saved_model.save(
             _Exported([*vqvae.variables, *prior.variables], **resources),
@@ -113,7 +114,7 @@ def export_release(
             },
         )
     known = {
-        "codebook_sha256": codebook_sha256(vqvae),
+        "codebook_sha256": sha256,
         "image": list(vqvae.config.image.hwc),
         "code_shape": list(vqvae.config.code_shape),
         "num_codes": vqvae.quantizer.num_codes,
@@ -125,18 +126,12 @@ def export_release(
     (served / "model.json").write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
 
-def codebook_sha256(vqvae: VQVAE) -> str:
-    """Fingerprint of the codebook: codes mean the same only where it is the same."""
-    embedding = vqvae.quantizer.codebook().numpy().astype("<f4")
-    return hashlib.sha256(embedding.tobytes()).hexdigest()
-
-
 def _encode(vqvae: VQVAE, preprocess: Preprocess, version: tf.lookup.StaticHashTable):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "images")])
     def encode(images):
         images = _checked(images)
         codes = vqvae.encode(preprocess(images))
-        return {"codes": codes, "release": _release(version, codes)}
+        return {"codes": codes, "release": release_of(version, codes)}
 
     return encode
 
@@ -145,7 +140,7 @@ def _pixels(vqvae: VQVAE, version: tf.lookup.StaticHashTable):
     @tf.function(input_signature=[_images_spec(vqvae)])
     def pixels(images):
         codes = vqvae.encode(_checked(images))
-        return {"codes": codes, "release": _release(version, codes)}
+        return {"codes": codes, "release": release_of(version, codes)}
 
     return pixels
 
@@ -302,22 +297,3 @@ def _checked(argument):
 def _require(condition, message: str, received) -> tf.Operation:
     """A check; what uses the value must depend on it, or may run first and fail first."""
     return tf.debugging.Assert(condition, [message + ". Received:", received], summarize=8)
-
-
-def _release_table(scratch: str) -> tf.lookup.StaticHashTable:
-    """A table of one line read from an asset, so that a release can be given its number later."""
-    path = Path(scratch) / RELEASE_ASSET
-    path.write_text("0\n", encoding="utf-8")
-    initializer = tf.lookup.TextFileInitializer(
-        str(path),
-        key_dtype=tf.int64,
-        key_index=tf.lookup.TextFileIndex.LINE_NUMBER,
-        value_dtype=tf.string,
-        value_index=tf.lookup.TextFileIndex.WHOLE_LINE,
-    )
-    return tf.lookup.StaticHashTable(initializer, default_value="0")
-
-
-def _release(version: tf.lookup.StaticHashTable, codes):
-    number = tf.strings.to_number(version.lookup(tf.constant(0, tf.int64)), tf.int64)
-    return tf.fill([tf.shape(codes)[0]], number)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import os
+from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components import features
+from components import batching, features, warmup
 from components.trainer import run, warm_start
 from components.trainer.config import PriorSettings
-from components.trainer.pictures import image_grid
+from components.trainer.pictures import image_grid, write_png
 from components.trainer.records import Batch, parse_codes, parse_images, read_num_classes
 from components.trainer.source import Source
 from components.trainer.strategy import build_strategy, is_chief
@@ -24,6 +25,8 @@ from models.vqvae import VQVAE
 
 # Directory beside the combined SavedModel for the three that are served.
 RELEASE_DIRECTORY = "release"
+# File there: what the released prior draws.
+SAMPLES = "samples.png"
 _SHOWN_PER_ROW = 8
 
 
@@ -56,6 +59,7 @@ def run_fn(fn_args: FnArgs) -> None:
     released = new_prior()
     run.copy_weights(prior, released)
     transform = Preprocessing(fn_args.transform_graph_path, network.image.hwc)
+    release = Path(fn_args.serving_model_dir).parent / RELEASE_DIRECTORY
     export_release(
         vqvae,
         released,
@@ -63,7 +67,7 @@ def run_fn(fn_args: FnArgs) -> None:
         preprocess_resources=transform.layer,
         parse=parse_images(network.image),
         combined=fn_args.serving_model_dir,
-        release=os.path.join(os.path.dirname(fn_args.serving_model_dir), RELEASE_DIRECTORY),
+        release=str(release),
         facts={
             "began_with": {
                 "vqvae": warm_start.read_record(fn_args.base_model),
@@ -71,6 +75,9 @@ def run_fn(fn_args: FnArgs) -> None:
             }
         },
     )
+    warmup.write(release, network.image.hwc, network.code_shape)
+    batching.write(release)
+    write_png(PriorObjective(released, vqvae, settings.seed).samples(), release / SAMPLES)
 
 
 class Preprocessing:
@@ -151,9 +158,13 @@ class PriorObjective:
         return values
 
     def show(self, step: int) -> None:
+        tf.summary.image("samples", self.samples()[None], step=step)
+
+    def samples(self) -> tf.Tensor:
+        """Drawn images, a row per class, or one if there are none: uint8 `[H, W, C]`."""
         classes = range(min(self.model.num_classes, 10)) or [features.NO_LABEL]
         labels = tf.repeat(tf.constant(list(classes), tf.int32), _SHOWN_PER_ROW)
         codes = self._sample(labels, tf.constant(self._seed, tf.int64), 1.0)
         images = self._vqvae.decode(codes)
         rows = tf.reshape(images, [len(classes), _SHOWN_PER_ROW, *images.shape[1:]])
-        tf.summary.image("samples", image_grid(rows)[None], step=step)
+        return image_grid(rows)

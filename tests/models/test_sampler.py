@@ -215,7 +215,8 @@ def call(served, signature, **changes):
 
 
 def test_served_signatures_ask_for_more_and_more(served, prior):
-    inputs = {name: set(served[name].structured_input_signature[1]) for name in served}
+    drawing = [name for name in served if name != "identity"]
+    inputs = {name: set(served[name].structured_input_signature[1]) for name in drawing}
     plain = {"labels", "seed", "temperature"}
     assert inputs == {
         "serving_default": plain,
