@@ -37,8 +37,19 @@ def _die_before(step: int) -> None:
     sys.addaudithook(count)
 
 
-def main() -> None:
-    action, store, what, number = sys.argv[1:]
+def start(*arguments: object) -> int:
+    """Does it in a fork of this process, which costs no new interpreter; returns its id."""
+    process = os.fork()
+    if process == 0:
+        try:
+            main(*map(str, arguments))
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return process
+
+
+def main(action: str, store: str, what: str, number: str) -> None:
     if action == "loop":
         for push in range(int(number)):
             push_id = f"{os.getpid()}-{push}"
@@ -62,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

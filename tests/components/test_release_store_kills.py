@@ -1,5 +1,6 @@
 """Writers of the release store that are killed, or that come two at a time."""
 
+import itertools
 import os
 import random
 import shutil
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import release_writer
 from release_checks import (
     check_clean,
     check_pointers,
@@ -44,21 +46,16 @@ def run_writer(*arguments) -> subprocess.Popen:
 
 def killed_at_every_step(tmp_path, store, arguments, check) -> int:
     """Kills a writer before each of its accesses to the file system, on copies of `store`."""
-    step = 0
-    while True:
-        copies = [tmp_path / f"{store.name}-{step + i}" for i in range(2)]
-        for copy in copies:
-            shutil.copytree(store, copy)
-        writers = [
-            run_writer(arguments[0], copy, arguments[1], step + i) for i, copy in enumerate(copies)
-        ]
-        codes = [writer.wait(60) for writer in writers]
-        for code, copy in zip(codes, copies, strict=True):
-            assert code in (0, -signal.SIGKILL)
-            check(copy)
-            shutil.rmtree(copy)
-        step += 2
-        if 0 in codes:
+    action, what = arguments
+    for step in itertools.count():
+        copy = tmp_path / f"{store.name}-{step}"
+        shutil.copytree(store, copy)
+        _, status = os.waitpid(release_writer.start(action, copy, what, step), 0)
+        code = os.waitstatus_to_exitcode(status)
+        assert code in (0, -signal.SIGKILL)
+        check(copy)
+        shutil.rmtree(copy)
+        if code == 0:
             return step
 
 
@@ -129,16 +126,18 @@ def test_promotion_killed_at_every_step(store, candidate, tmp_path, before, vers
 
     def check(copy):
         named = check_pointers(copy)
-        outcomes.add((stable(copy), release_store.latest(copy).version))
+        outcome = (stable(copy), release_store.latest(copy).version)
         assert named in ({*was.versions}, {*loaded, 2}, loaded)
         now = release_store.served(copy)
         assert now == was or set(now.versions) == loaded
         release_store.plan(copy, "")  # the next run finishes what was decided
         assert release_store.served(copy) == now
         assert release_store.latest(copy).version == now.stable
-        new = release_store.publish(copy, candidate, {}, "c").version
-        assert check_pointers(copy) == {now.stable, new}
-        check_clean(copy, [*releases, new])
+        check_clean(copy, releases)
+        if outcome not in outcomes:  # once for each, as it takes longer than all else
+            new = release_store.publish(copy, candidate, {}, "c").version
+            assert check_pointers(copy) == {now.stable, new}
+        outcomes.add(outcome)
 
     killed_at_every_step(tmp_path, store, ("die-promote", version), check)
     assert outcomes == {(2, 2), (version, 2), (version, version)}
@@ -175,12 +174,13 @@ def test_prune_killed_at_every_step(store, candidate, tmp_path):
     def check(copy):
         assert check_pointers(copy) == {2, 3, 4}
         left = release_store.versions(copy)
-        seen.add(tuple(left))
         # What is still listed is whole.
         assert [release_store.verify(release_store.get(copy, v)) for v in left] == [[]] * len(left)
         release_store.prune(copy, 1)
         check_clean(copy, [2, 3, 4, 5])
-        assert release_store.publish(copy, candidate, {}, "f").version == 6
+        if tuple(left) not in seen:
+            assert release_store.publish(copy, candidate, {}, "f").version == 6
+        seen.add(tuple(left))
 
     killed_at_every_step(tmp_path, store, ("die-prune", 1), check)
     assert seen == {(1, 2, 3, 4, 5), (2, 3, 4, 5)}
@@ -237,7 +237,8 @@ def test_publishers_killed_at_random_instants(store, tmp_path):
             assert max(check_pointers(store)) == stable(store) == seen[-1]
             # Room for the next ones: releases too old for the reader to be still at.
             for version in release_store.versions(store)[:-20]:
-                (store / f"releases/{version}.json").unlink()
+                for kind in ("json", "md"):
+                    (store / f"releases/{version}.{kind}").unlink()
                 for model in MODELS:
                     shutil.rmtree(store / model / str(version))
             check_clean(store, release_store.versions(store))
