@@ -7,6 +7,11 @@ import tensorflow as tf
 # Larger images are refused by their header, before a decoder allocates anything for them.
 MAX_PIXELS = 64 * 2**20
 
+# Images of a batch that are decoded at a time, and pixels beyond which an image is large: of
+# large ones only one is. At up to 24 bytes per pixel, the others are 50 MB each at most.
+_AT_A_TIME = 10
+_LARGE = 2 * 2**20
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _IHDR_END = 26  # signature 8, chunk length and type 8, sides 8, bit depth 1, colour type 1
@@ -25,7 +30,7 @@ def preprocess_images(encoded: tf.Tensor, image_shape: tuple[int, int, int]) -> 
     of a JPEG is applied, CMYK becomes RGB. The centre is cropped, then resized with an
     antialiased triangle filter; an image that already has the target's size passes bit by bit.
     With one channel, luma is (19595 R + 38470 G + 7471 B + 2^15) >> 16 (ITU-R 601), which keeps
-    gray images exactly. Memory beyond the result is bounded by the few images decoded at a time.
+    gray images exactly. Memory beyond the result is that of a few images, only one of them large.
 
     Args:
         encoded: string [N], PNG or JPEG files.
@@ -42,25 +47,46 @@ def preprocess_images(encoded: tf.Tensor, image_shape: tuple[int, int, int]) -> 
     if channels not in (1, 3):
         raise ValueError(f"image_shape must end in 1 or 3 channels. Received: {image_shape}")
 
-    def one(image: tf.Tensor) -> tf.Tensor:
-        pixels = _fit(decode_image(image), height, width)
-        return _luma(pixels) if channels == 1 else pixels
+    def one(index: tf.Tensor, turn: tf.Tensor, results: tf.TensorArray):
+        image = encoded[index]
+        sides = _sides(image)
+        with tf.control_dependencies([turn]):
+            pixels = _fit(_decode(image, sides), height, width)
+        pixels = _luma(pixels) if channels == 1 else pixels
+        # The next image waits for `turn`, whatever its value: for this one to be done if it is
+        # large, for nothing otherwise. Images in front of a large one may still be decoded.
+        turn = tf.cond(
+            _count(sides) > _LARGE,
+            lambda: turn + tf.cast(pixels[0, 0, 0], tf.int32),
+            lambda: turn,
+        )
+        return index + 1, turn, results.write(index, pixels)
 
     # Hundreds of tiny operations per image: on an accelerator each would be a round trip.
     with tf.device("/CPU:0"):
-        return tf.map_fn(
-            one, encoded, fn_output_signature=tf.TensorSpec(image_shape, tf.uint8), name="images"
+        count = tf.shape(encoded)[0]
+        results = tf.TensorArray(tf.uint8, count, element_shape=image_shape)
+        _, _, results = tf.while_loop(
+            lambda index, *_: index < count,
+            one,
+            (0, 0, results),
+            parallel_iterations=_AT_A_TIME,
+            name="images",
         )
+        return results.stack()
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes one PNG or JPEG, string [], into upright uint8 [h, w, 3]; errors as above."""
-    is_png = _starts_with(encoded, _PNG)
-    known = tf.debugging.Assert(
-        is_png | _starts_with(encoded, _JPEG), ["images: not a PNG or JPEG image"]
+    return _decode(encoded, _sides(encoded))
+
+
+def _decode(encoded: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
+    with tf.control_dependencies([sides]):  # which are refused first
+        encoded = tf.identity(encoded)
+    pixels = tf.cond(
+        _starts_with(encoded, _PNG), lambda: _decode_png(encoded), lambda: _decode_jpeg(encoded)
     )
-    with tf.control_dependencies([known]):
-        pixels = tf.cond(is_png, lambda: _decode_png(encoded), lambda: _decode_jpeg(encoded))
     return tf.ensure_shape(pixels, [None, None, 3])
 
 
@@ -72,13 +98,12 @@ def upright_sizes(encoded: tf.Tensor) -> tf.Tensor:
     """
 
     def one(image: tf.Tensor) -> tf.Tensor:
-        is_png = _starts_with(image, _PNG)
-        known = tf.debugging.Assert(
-            is_png | _starts_with(image, _JPEG), ["images: not a PNG or JPEG image"]
-        )
-        with tf.control_dependencies([known]):
-            size = tf.cond(is_png, lambda: _png_sides(image)[::-1], lambda: _jpeg_size(image))
-        return tf.ensure_shape(size, [2])
+        sides = _sides(image)
+
+        def jpeg() -> tf.Tensor:
+            return tf.where(_orientation(image) >= 5, sides[::-1], sides)
+
+        return tf.cond(_starts_with(image, _PNG), lambda: sides[::-1], jpeg)
 
     with tf.device("/CPU:0"):
         return tf.map_fn(one, encoded, fn_output_signature=tf.TensorSpec([2], tf.int32))
@@ -119,79 +144,89 @@ def reason_unusable(encoded: bytes) -> str | None:
     return None
 
 
-def _png_sides(encoded: tf.Tensor) -> tf.Tensor:
-    """Width and height, int32 [2], as the header has them."""
-    whole = tf.debugging.Assert(
-        tf.strings.length(encoded) >= _IHDR_END, ["images: truncated PNG image"]
+def _sides(encoded: tf.Tensor) -> tf.Tensor:
+    """What the header says of an image's size, int32 [2]; refuses what is not to be decoded.
+
+    Width and height of a PNG, height and width of a JPEG.
+    """
+    is_png = _starts_with(encoded, _PNG)
+    known = tf.debugging.Assert(
+        is_png | _starts_with(encoded, _JPEG), ["images: not a PNG or JPEG image"]
     )
-    with tf.control_dependencies([whole]):
-        return tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
+
+    def png() -> tf.Tensor:
+        whole = tf.debugging.Assert(
+            tf.strings.length(encoded) >= _IHDR_END, ["images: truncated PNG image"]
+        )
+        with tf.control_dependencies([whole]):
+            sides = tf.strings.substr(encoded, 16, 8)
+        return tf.io.decode_raw(sides, tf.int32, little_endian=False)
+
+    def jpeg() -> tf.Tensor:
+        return tf.image.extract_jpeg_shape(encoded, name=_UNDECODABLE)[:2]
+
+    with tf.control_dependencies([known]):
+        sides = tf.ensure_shape(tf.cond(is_png, png, jpeg), [2])
+    # A side beyond 2^31 reads as a negative number; one of 0 is left to the decoder.
+    fits = tf.reduce_all(sides >= 0) & (_count(sides) <= MAX_PIXELS)
+    bounded = tf.debugging.Assert(fits, [f"images: more than {MAX_PIXELS} pixels:", sides])
+    with tf.control_dependencies([bounded]):
+        return tf.identity(sides)
+
+
+def _count(sides: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_prod(tf.cast(sides, tf.int64))
 
 
 def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
-    sides = _png_sides(encoded)
-    with tf.control_dependencies([sides]):
-        kind = tf.io.decode_raw(tf.strings.substr(encoded, 24, 2), tf.uint8)
-        depth, colour = kind[0], kind[1]
+    kind = tf.io.decode_raw(tf.strings.substr(encoded, 24, 2), tf.uint8)
+    depth, colour = kind[0], kind[1]
 
-    # The decoder makes up an alpha of 2^depth - 1 where there is none: 255 for eight bits, but
-    # nearly transparent for images of 2, 4 or 16 grays or palette entries.
     def palette() -> tf.Tensor:
         rgb_or_rgba = tf.io.decode_png(encoded, channels=0, name=_UNDECODABLE)
         missing = 4 - tf.shape(rgb_or_rgba)[-1]
         return tf.pad(rgb_or_rgba, [[0, 0], [0, 0], [0, missing]], constant_values=255)
 
     def up_to_eight_bits() -> tf.Tensor:
-        rgba = tf.io.decode_png(encoded, channels=4, name=_UNDECODABLE)
-
-        def opaque() -> tf.Tensor:
-            made_up = tf.bitwise.left_shift(tf.constant(1, tf.uint8), depth) - 1
-            wrong = (rgba == made_up) & tf.constant([False, False, False, True])
-            return tf.where(wrong, tf.constant(255, tf.uint8), rgba)
-
-        return tf.cond(depth < 8, opaque, lambda: rgba)
+        return tf.io.decode_png(encoded, channels=4, name=_UNDECODABLE)
 
     def sixteen_bits() -> tf.Tensor:
         wide = tf.io.decode_png(encoded, channels=4, dtype=tf.uint16, name=_UNDECODABLE)
-        return tf.cast((tf.cast(wide, tf.int32) + 128) // 257, tf.uint8)  # 65535 / 255 = 257
-
-    with tf.control_dependencies([_bounded(sides)]):
-        # Not tf.switch_case, which tf.Transform cannot hash.
-        rgba = tf.cond(
-            colour == 3, palette, lambda: tf.cond(depth > 8, sixteen_bits, up_to_eight_bits)
+        # (wide + 128) // 257, as 65535 / 255 = 257, without leaving sixteen bits: from 65408 on
+        # all are 255.
+        wide = tf.minimum(wide, tf.constant(65535 - 128, tf.uint16))
+        return tf.cast(
+            (wide + tf.constant(128, tf.uint16)) // tf.constant(257, tf.uint16), tf.uint8
         )
-    rgb, alpha = rgba[..., :3], rgba[..., 3:]
+
+    # Not tf.switch_case, which tf.Transform cannot hash.
+    rgba = tf.cond(colour == 3, palette, lambda: tf.cond(depth > 8, sixteen_bits, up_to_eight_bits))
+    # The decoder makes up an alpha of 2^depth - 1 where there is none: 255 for eight bits, but
+    # nearly transparent for images of 2, 4 or 16 grays or palette entries.
+    few = (depth < 8) & (colour != 3)
+    made_up = tf.where(few, tf.bitwise.left_shift(tf.constant(1, tf.uint8), depth) - 1, 255)
+    alpha = rgba[..., 3:]
+    alpha = tf.where(alpha == made_up, tf.constant(255, tf.uint8), alpha)
     return tf.cond(
-        tf.reduce_all(alpha == 255), lambda: rgb, lambda: _composite_over_white(rgb, alpha)
+        tf.reduce_all(alpha == 255),
+        lambda: rgba[..., :3],
+        lambda: _composite_over_white(rgba[..., :3], alpha),
     )
 
 
 def _composite_over_white(rgb: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
-    rgb, alpha = tf.cast(rgb, tf.int32), tf.cast(alpha, tf.int32)
-    return tf.cast((rgb * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
+    # Sixteen bits are enough: rgb · alpha + 255 · (255 - alpha) <= 255 · 255.
+    rgb, alpha = tf.cast(rgb, tf.uint16), tf.cast(alpha, tf.uint16)
+    return tf.cast((rgb * alpha + (255 * (255 - alpha) + 127)) // 255, tf.uint8)
 
 
 def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    sides = tf.image.extract_jpeg_shape(encoded, name=_UNDECODABLE)[:2]
-    with tf.control_dependencies([_bounded(sides)]):
-        # CMYK and YCCK come out as RGB too.
-        pixels = tf.io.decode_jpeg(
-            encoded, channels=3, dct_method="INTEGER_ACCURATE", name=_UNDECODABLE
-        )
+    # CMYK and YCCK come out as RGB too.
+    pixels = tf.io.decode_jpeg(
+        encoded, channels=3, dct_method="INTEGER_ACCURATE", name=_UNDECODABLE
+    )
     orientation = _orientation(encoded)
     return tf.cond(orientation > 1, lambda: _upright(pixels, orientation), lambda: pixels)
-
-
-def _jpeg_size(encoded: tf.Tensor) -> tf.Tensor:
-    size = tf.image.extract_jpeg_shape(encoded, name=_UNDECODABLE)[:2]
-    return tf.where(_orientation(encoded) >= 5, size[::-1], size)
-
-
-def _bounded(sides: tf.Tensor) -> tf.Operation:
-    pixels = tf.reduce_prod(tf.cast(sides, tf.int64))
-    # A side beyond 2^31 reads as a negative number; one of 0 is left to the decoder.
-    fits = tf.reduce_all(sides >= 0) & (pixels <= MAX_PIXELS)
-    return tf.debugging.Assert(fits, [f"images: more than {MAX_PIXELS} pixels:", sides])
 
 
 def _orientation(encoded: tf.Tensor) -> tf.Tensor:

@@ -86,7 +86,19 @@ def test_the_first_run_releases(runner, first):
     assert runner.latest() == 1
     assert (runner.root / "report" / "index.html").is_file()
     for name in ("encode", "decode", "sample"):
-        assert (runner.root / "serving" / name / "1" / "saved_model.pb").is_file()
+        model = runner.root / "serving" / name / "1"
+        assert (model / "saved_model.pb").is_file()
+        assert (model / "assets.extra" / "tf_serving_warmup_requests").is_file()
+        assert (model / "batching_params.pbtxt").is_file() == (name != "sample")
+
+
+def test_what_the_prior_draws_is_pictured_beside_the_models(runner, first):
+    from PIL import Image
+
+    (path,) = (runner.root / "pipeline" / "Trainer-prior" / "model").glob("*/release/samples.png")
+    with Image.open(path) as picture:  # ten classes, eight of each, pixels of 12 × 12
+        assert picture.size == (8 * 8 * 12, 10 * 8 * 12)
+        assert len(picture.getcolors()) > 10
 
 
 def test_components_and_verdict_are_printed(first):
@@ -198,6 +210,46 @@ def test_the_models_need_none_of_our_code_and_refuse_bad_input(runner, first):
         timeout=300,
     )
     assert process.returncode == 0, process.stderr[-3000:]
+
+
+def test_what_is_served_is_what_was_measured_whatever_the_batch(runner, first):
+    import numpy as np
+    import tensorflow as tf
+
+    def records(component: str) -> list[bytes]:
+        files = (runner.root / "pipeline" / component).glob("*/*/Split-eval/*.gz")
+        dataset = tf.data.TFRecordDataset(sorted(map(str, files)), "GZIP")
+        return list(dataset.as_numpy_iterator())
+
+    def field(record: bytes) -> bytes:
+        return tf.train.Example.FromString(record).features.feature["image"].bytes_list.value[0]
+
+    store = runner.root / "serving"
+    encode, decode, evaluate = (
+        tf.saved_model.load(str(store / name / "1")) for name in ("encode", "decode", "evaluate")
+    )
+    transformed = records("Transform")
+    pixels = np.stack([np.frombuffer(field(each), np.uint8) for each in transformed])
+    pixels = pixels.reshape(-1, 8, 8, 1).astype(np.int64)
+    files = [field(each) for each in records("ImageExampleGen")]
+    measured = evaluate.signatures["evaluate"](examples=tf.constant(transformed))
+
+    manifest = runner.manifest(1)
+    for model in (encode, decode):
+        identity = model.signatures["identity"](rows=tf.zeros([1], tf.int32))
+        assert identity["release"].numpy().tolist() == [1]
+        assert identity["codebook_sha256"].numpy() == [manifest["codebook_sha256"].encode()]
+    for size in (1, 2, 3, 7, 16, 33, 64, len(files)):
+        for start in range(0, len(files), size):
+            part = slice(start, start + size)
+            codes = encode.signatures["serving_default"](images=tf.constant(files[part]))["codes"]
+            np.testing.assert_array_equal(
+                np.reshape(codes, [-1, 16]), measured["codes"][part], strict=True
+            )
+            images = decode.signatures["serving_default"](codes=codes)["images"].numpy()
+            # One level in one pixel would be 1 / 255² = 1.5e-5 or more.
+            error = np.square(pixels[part] - images).sum(axis=(1, 2, 3)) / 255.0**2
+            np.testing.assert_allclose(measured["squared_error"][part], error, rtol=0, atol=2e-6)
 
 
 def test_encode_decode_and_sample_on_files(runner, first, tmp_path):
