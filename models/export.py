@@ -129,8 +129,7 @@ def export_release(
 def _encode(vqvae: VQVAE, preprocess: Preprocess, version: tf.lookup.StaticHashTable):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "images")])
     def encode(images):
-        images = _checked(images)
-        codes = vqvae.encode(preprocess(images))
+        codes = _codes(vqvae, preprocess(_checked(images)))
         return {"codes": codes, "release": release_of(version, codes)}
 
     return encode
@@ -139,7 +138,7 @@ def _encode(vqvae: VQVAE, preprocess: Preprocess, version: tf.lookup.StaticHashT
 def _pixels(vqvae: VQVAE, version: tf.lookup.StaticHashTable):
     @tf.function(input_signature=[_images_spec(vqvae)])
     def pixels(images):
-        codes = vqvae.encode(_checked(images))
+        codes = _codes(vqvae, _checked(images))
         return {"codes": codes, "release": release_of(version, codes)}
 
     return pixels
@@ -155,7 +154,7 @@ def _decode(vqvae: VQVAE):
         # On a GPU a gather out of range would silently give zeros.
         valid = tf.reduce_all((codes >= 0) & (codes <= last))
         with tf.control_dependencies([_require(valid, f"codes must be 0 to {last}", codes)]):
-            return {"images": vqvae.decode(tf.identity(codes))}
+            return {"images": vqvae.decode(_never_empty(codes))[: tf.shape(codes)[0]]}
 
     return decode
 
@@ -179,7 +178,6 @@ def _sample(vqvae: VQVAE, prior: GatedPixelCNN) -> dict[str, Callable]:
         # In front of the loop, which would otherwise run meanwhile and may fail first.
         with tf.control_dependencies(_sample_requirements(prior, code_shape, **inputs)):
             inputs = {name: tf.identity(value) for name, value in inputs.items()}
-        # oneDNN refuses a batch of none: one image is drawn instead, and left out again.
         count = tf.shape(inputs["labels"])[0]
         rows = {
             name: _never_empty(inputs.pop(name)) for name in ("labels", "codes") if name in inputs
@@ -210,8 +208,15 @@ def _sample(vqvae: VQVAE, prior: GatedPixelCNN) -> dict[str, Callable]:
     return {"serving_default": sample, "controlled": controlled, "complete": complete}
 
 
+def _codes(vqvae: VQVAE, pixels):
+    return vqvae.encode(_never_empty(pixels))[: tf.shape(pixels)[0]]
+
+
 def _never_empty(rows):
-    """`[N, ...]` -> `[max(N, 1), ...]`, with zeros where there was nothing."""
+    """`[N, ...]` -> `[max(N, 1), ...]`, with zeros where there was nothing.
+
+    oneDNN refuses a batch of none: one row is computed instead, and left out again.
+    """
     missing = tf.maximum(1 - tf.shape(rows)[0], 0)
     return tf.pad(rows, [[0, missing], *[[0, 0]] * (rows.shape.rank - 1)])
 

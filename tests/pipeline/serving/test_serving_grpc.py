@@ -58,6 +58,10 @@ GIVEN = {"codes": np.ones([2, 2, 2], np.int32), "rows_given": np.int32(1)}
         ("sample", "", drawing([0, -1, 2])),
         ("sample", "controlled", {**drawing([0, 1]), **CONTROLS}),
         ("sample", "complete", {**drawing([0, 1]), **CONTROLS, **GIVEN}),
+        ("sample", "identity", {"rows": np.zeros([2], np.int32)}),
+        ("encode", "pixels", {"images": np.zeros([0, 8, 8, 1], np.uint8)}),
+        ("decode", "", {"codes": np.zeros([0, 2, 2], np.int32)}),
+        ("sample", "", drawing([])),
     ],
 )
 def test_every_signature_answers_as_the_savedmodel_on_disk(
@@ -70,6 +74,11 @@ def test_every_signature_answers_as_the_savedmodel_on_disk(
     for name, value in expected.items():
         np.testing.assert_array_equal(answered[name], value.numpy(), name)
         assert answered[name].dtype == value.dtype.as_numpy_dtype
+
+
+def test_no_images_have_no_codes(client):
+    none = tensor(types_pb2.DT_STRING, (0,))
+    assert client.predict("encode", images=none)["codes"].shape == (0, 2, 2)
 
 
 def test_the_answer_names_the_release(client):

@@ -122,6 +122,11 @@ def test_metadata(curl):
     assert sizes == ["-1", "2", "2"]
 
 
+def test_no_rows(curl):
+    assert curl("/v1/models/encode:predict", {"inputs": []})[1]["outputs"]["codes"] == []
+    assert curl("/v1/models/decode:predict", {"inputs": []})[0] == 400  # of what shape?
+
+
 WRONG = [
     # path, body, status, part of the error
     ("/v1/models/nothing:predict", {"instances": [1]}, 404, "Servable not found for request"),
