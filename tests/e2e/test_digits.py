@@ -9,6 +9,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -250,6 +251,38 @@ def test_what_is_served_is_what_was_measured_whatever_the_batch(runner, first):
             # One level in one pixel would be 1 / 255² = 1.5e-5 or more.
             error = np.square(pixels[part] - images).sum(axis=(1, 2, 3)) / 255.0**2
             np.testing.assert_allclose(measured["squared_error"][part], error, rtol=0, atol=2e-6)
+
+
+def test_a_server_gives_what_the_models_on_disk_give(runner, first):
+    import numpy as np
+    import tensorflow as tf
+    from served_process import ServedProcess
+
+    from pipeline.client import Client
+
+    store = runner.root / "serving"
+    loaded = {name: tf.saved_model.load(str(store / name / "1")) for name in ("encode", "decode")}
+    sample = tf.saved_model.load(str(store / "sample" / "1")).signatures["serving_default"]
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 1), np.uint8)
+    files = [tf.io.encode_png(each).numpy() for each in pixels]
+    codes = loaded["encode"].signatures["pixels"](images=tf.constant(pixels))["codes"].numpy()
+    decoded = loaded["decode"].signatures["serving_default"](codes=tf.constant(codes))["images"]
+    drawn = sample(labels=tf.range(10), seed=tf.constant(5, tf.int64), temperature=tf.constant(0.8))
+    with ServedProcess(store) as served, Client(f"localhost:{served.grpc}", version=1) as client:
+        assert client.identity().codebook_sha256 == runner.manifest(1)["codebook_sha256"]
+        streamed = list(client.encode_stream(files, batch=37))
+        assert {each.release for each in streamed} == {1}
+        np.testing.assert_array_equal(np.concatenate([each.codes for each in streamed]), codes)
+        images = np.concatenate(list(client.decode_stream(codes, batch=50)))
+        np.testing.assert_array_equal(images, decoded)
+        over_grpc = client.sample(list(range(10)), seed=5, temperature=0.8)
+        body = {"inputs": {"labels": list(range(10)), "seed": 5, "temperature": 0.8}}
+        url = f"http://localhost:{served.rest}/v1/models/sample/versions/1:predict"
+        with urllib.request.urlopen(url, json.dumps(body).encode(), 60) as answer:
+            over_rest = json.load(answer)["outputs"]
+    for name in ("images", "codes"):
+        np.testing.assert_array_equal(getattr(over_grpc, name), drawn[name])
+        np.testing.assert_array_equal(over_rest[name], drawn[name])
 
 
 def test_encode_decode_and_sample_on_files(runner, first, tmp_path):
