@@ -24,7 +24,7 @@ from pipeline.released_models import BATCH, BATCH_BYTES
 
 
 def decode_codes(
-    release: Release,
+    models: DiskModels,
     data: Path,
     out: Path,
     beam_args: Sequence[str],
@@ -36,7 +36,7 @@ def decode_codes(
     """Decodes every file of codes in a folder.
 
     Args:
-        release: whose decoder is used, see `pipeline.model_files.models_for` for which else.
+        models: whose decoder is used, see `pipeline.model_files.models_for` for which else.
         data: folder of files of codes, in it or below it, all of one codebook.
         out: new or empty folder; gets the same subfolders, and in them one TFRecord file for each
             file of codes, with `image`, and `label` where it is known.
@@ -59,9 +59,7 @@ def decode_codes(
                 "decode them one folder at a time"
             )
     _, _, version, sha256 = headers[first]
-    used, note = models_for(
-        DiskModels(release), Path(first.source), sha256, version, chosen=chosen, force=force
-    )
+    used, note = models_for(models, Path(first.source), sha256, version, chosen=chosen, force=force)
     summary = bulk_job.run(jobs, DecodeFile(used.release), out, beam_args, progress)
     summary.note = note
     return summary

@@ -280,6 +280,11 @@ class Client:
             )
         elif code is grpc.StatusCode.NOT_FOUND:
             text = f"{where} is not served: {said}"
+        elif code is grpc.StatusCode.FAILED_PRECONDITION:
+            text = (
+                f"{where}: {said}; the release is of an earlier vqvae, so use it from disk, or "
+                "release again"
+            )
         elif code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             text = f"{where}: {said}; messages may have {self._max_message_mib} MiB at this end"
         else:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from components import release_store
+from components import releases
 from components.errors import PipelineError, one_line
 from components.release import Release, StoreError
 from pipeline import model_errors, released_models
@@ -15,11 +16,38 @@ from pipeline.model_errors import InvalidInput
 from pipeline.released_models import Drawn, Encoded, Identity
 
 
-class DiskModels:
-    """A `pipeline.released_models.Models`; each model is loaded when it is first used."""
+@contextlib.contextmanager
+def opened(store: str, version: int | None, model: str) -> Iterator[DiskModels]:
+    """One model of a release, for as long as the context lasts.
 
-    def __init__(self, release: Release):
+    Args:
+        store: folder of the release store, or its URI in an object store.
+        version: which release; None for the stable one.
+        model: `encode`, `decode` or `sample`; all that is copied here from an object store.
+
+    Raises:
+        PipelineError: there is no such release, or it is damaged.
+    """
+    with contextlib.ExitStack() as stack:
+        asked = releases.LATEST if version is None else version
+        release = stack.enter_context(releases.opened(store, asked, [model]))
+        if release is None:
+            raise PipelineError(
+                f"nothing has been released to {store} yet; `vqvae run` makes a release"
+            )
+        yield DiskModels(release, store, stack)
+
+
+class DiskModels:
+    """A `pipeline.released_models.Models`; each model is loaded when it is first used.
+
+    Attributes:
+        release: whose models these are.
+    """
+
+    def __init__(self, release: Release, store: str, stack: contextlib.ExitStack):
         self.release = release
+        self._store, self._stack = store, stack  # the latter keeps what was copied here
         self._loaded: dict[str, tf.Module] = {}
 
     def identity(self, model: str = "encode") -> Identity:
@@ -33,16 +61,16 @@ class DiskModels:
         return self
 
     def of_codebook(self, codebook_sha256: str, release: int) -> DiskModels | None:
-        """The models of a whole release in the same store that has this codebook."""
-        store = self.release.store
-        versions = sorted(release_store.versions(store), key=lambda each: (each != release, -each))
-        for version in versions:
-            try:
-                found = release_store.get(store, version)
-            except StoreError:
-                continue
-            if found.manifest.get("codebook_sha256") == codebook_sha256:
-                return DiskModels(found)
+        """The decoder of a whole release in the same store that has this codebook."""
+        versions = releases.versions(self._store)
+        for version in sorted(versions, key=lambda each: (each != release, -each)):
+            with contextlib.suppress(StoreError):  # a damaged one may not be needed
+                with releases.opened(self._store, version, []) as found:
+                    sha256 = found.manifest.get("codebook_sha256")
+                if sha256 == codebook_sha256:
+                    opening = releases.opened(self._store, version, ["decode"])
+                    found = self._stack.enter_context(opening)
+                    return DiskModels(found, self._store, self._stack)
         return None
 
     def encode_stream(

@@ -59,14 +59,13 @@ def encode(
     if data is not None:
         _refuse_both(images, "IMAGES")
         _refuse_server(where)
-        release = where.release()
-        _print(_bulk_encode(release, where, data, out, skip_unusable, config, overrides), out)
+        _print(_bulk_encode(where, data, out, skip_unusable, config, overrides), out)
         return
     if not images:
         raise click.UsageError("Name the IMAGES, or TFRecords with --data.")
     if skip_unusable:
         raise click.UsageError("--skip-unusable is for --data; leave the image out instead.")
-    with where.models() as (models, errors), ProgressBar(errors, every=1) as bar:
+    with where.models("encode") as (models, errors), ProgressBar(errors, every=1) as bar:
         from pipeline import model_files
 
         count = model_files.encode_files(models, images, out, bar.update)
@@ -116,12 +115,11 @@ def decode(
     if data is not None:
         _refuse_both(codes, "CODES")
         _refuse_server(where)
-        release = where.release()
-        _print(_bulk_decode(release, where, data, out, force, config, overrides), out)
+        _print(_bulk_decode(where, data, out, force, config, overrides), out)
         return
     if codes is None:
         raise click.UsageError("Name a file of CODES, or a folder of them with --data.")
-    with where.models() as (models, errors), ProgressBar(errors, every=1) as bar:
+    with where.models("decode") as (models, errors), ProgressBar(errors, every=1) as bar:
         from pipeline import model_files
 
         count, note = model_files.decode_file(
@@ -165,7 +163,7 @@ def sample(
 
     The same seed draws the same images, from disk and from a server.
     """
-    with where.models() as (models, errors), ProgressBar(errors, every=1) as bar:
+    with where.models("sample") as (models, errors), ProgressBar(errors, every=1) as bar:
         from pipeline import model_files
 
         draw = model_files.Draw(label, seed, temperature, top_k, top_p)
@@ -173,25 +171,25 @@ def sample(
     click.echo(f"{out}: {_counted(written)}")
 
 
-def _bulk_encode(release, where, data, out, skip_unusable, config, overrides) -> Summary:
+def _bulk_encode(where, data, out, skip_unusable, config, overrides) -> Summary:
     from pipeline.config import load
 
     beam_args = load(config, overrides).beam.args
-    with where.quiet() as errors, ProgressBar(errors, every=1) as bar:
+    with where.on_disk("encode") as (models, errors), ProgressBar(errors, every=1) as bar:
         from pipeline.bulk_encode import encode_records
 
-        return encode_records(release, data, out, beam_args, skip_unusable, bar.update)
+        return encode_records(models.release, data, out, beam_args, skip_unusable, bar.update)
 
 
-def _bulk_decode(release, where, data, out, force, config, overrides) -> Summary:
+def _bulk_decode(where, data, out, force, config, overrides) -> Summary:
     from pipeline.config import load
 
     beam_args = load(config, overrides).beam.args
-    with where.quiet() as errors, ProgressBar(errors, every=1) as bar:
+    with where.on_disk("decode") as (models, errors), ProgressBar(errors, every=1) as bar:
         from pipeline.bulk_decode import decode_codes
 
         return decode_codes(
-            release, data, out, beam_args, bar.update, chosen=where.has_chosen, force=force
+            models, data, out, beam_args, bar.update, chosen=where.has_chosen, force=force
         )
 
 

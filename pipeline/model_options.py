@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, TextIO
 import click
 from click.core import ParameterSource
 
-from components import release_store
 from components.errors import PipelineError
-from components.release import Release
 from pipeline.log_file import libraries_to
 from pipeline.root import Root
 
 if TYPE_CHECKING:
+    from pipeline.disk_models import DiskModels
     from pipeline.released_models import Models
 
 _ON_DISK = (
@@ -30,9 +29,13 @@ _ON_DISK = (
         show_default=True,
         help="Run root whose release is used.",
     ),
-    click.option("--store", help="Release store, where it is not `serving` below the run root."),
     click.option(
-        "--version", type=click.IntRange(min=1), help="A release; the latest if left out."
+        "--store",
+        metavar="DIRECTORY|URI",
+        help="Release store, where it is not `serving` below the run root: s3://…, gs://… too.",
+    ),
+    click.option(
+        "--version", type=click.IntRange(min=1), help="A release; the stable one if left out."
     ),
 )
 _SERVED = (
@@ -79,47 +82,42 @@ class ModelOptions:
         """Whether the user named a very release."""
         return self.version is not None
 
-    def release(self) -> Release:
-        """The release on disk.
-
-        Raises:
-            PipelineError: there is none.
-        """
-        store = self.store or Root(self.root).serving
-        if self.version is not None:
-            return release_store.get(store, self.version)
-        release = release_store.latest(store)
-        if release is None:
-            raise PipelineError(
-                f"nothing has been released to {store} yet; `vqvae run` makes a release"
-            )
-        return release
-
     @contextlib.contextmanager
-    def models(self) -> Iterator[tuple[Models, TextIO]]:
-        """The models, with what libraries say kept in a file; and standard error as it was.
+    def models(self, model: str) -> Iterator[tuple[Models, TextIO]]:
+        """The models for the use of one of them; and standard error, see `quiet`.
 
         Raises:
             PipelineError: there is no release.
         """
-        if self.server:
-            with self.quiet() as errors:
-                from pipeline.client import Client
-
-                with Client(
-                    self.server,
-                    label=self.version_label,
-                    version=self.version,
-                    timeout=self.timeout,
-                    tls=self.tls_ca or False,
-                ) as client:
-                    yield client, errors
+        if not self.server:
+            with self.on_disk(model) as opened:
+                yield opened
             return
-        release = self.release()
         with self.quiet() as errors:
-            from pipeline.disk_models import DiskModels
+            from pipeline.client import Client
 
-            yield DiskModels(release), errors
+            with Client(
+                self.server,
+                label=self.version_label,
+                version=self.version,
+                timeout=self.timeout,
+                tls=self.tls_ca or False,
+            ) as client:
+                yield client, errors
+
+    @contextlib.contextmanager
+    def on_disk(self, model: str) -> Iterator[tuple[DiskModels, TextIO]]:
+        """The same from a release store."""
+        store = self.store or str(Root(self.root).serving)
+        if self.store is None and not Path(store).is_dir():  # no log in a root that is none
+            raise PipelineError(
+                f"nothing has been released to {store} yet; `vqvae run` makes a release"
+            )
+        with self.quiet() as errors:
+            from pipeline.disk_models import opened
+
+            with opened(store, self.version, model) as models:
+                yield models, errors
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[TextIO]:

@@ -54,6 +54,22 @@ def test_images_of_the_target_size_pass_bit_by_bit():
     np.testing.assert_array_equal(preprocess(encode(gray)), np.stack([gray] * 3, -1))
 
 
+def test_sizes_are_those_of_the_decoded_image():
+    picture = Image.fromarray(smooth(30, 40))
+    files = [encode(picture), encode(noise(7, 3)), encode(picture, format="JPEG")]
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        files.append(encode(picture, format="JPEG", exif=exif))
+    sizes = images.upright_sizes(tf.constant(files)).numpy()
+    decoded = [images.decode_image(tf.constant(each)).shape[:2] for each in files]
+    np.testing.assert_array_equal(sizes, decoded)
+    assert images.upright_sizes(tf.constant([], tf.string)).shape == (0, 2)
+    for bad in (b"", b"GIF89a", files[0][:20], files[2][:30]):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            images.upright_sizes(tf.constant([files[0], bad]))
+
+
 def test_a_batch_mixes_formats_and_may_be_empty():
     rgb = noise(*SHAPE)
     result = preprocess([encode(smooth(30, 40), format="JPEG"), encode(rgb)])

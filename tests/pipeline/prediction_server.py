@@ -79,7 +79,7 @@ class PredictionServer(prediction_service_pb2_grpc.PredictionServiceServicer):
         signature = self._model(spec.name, version).signatures.get(spec.signature_name)
         if signature is None:
             text = f'Serving signature key "{spec.signature_name}" not found.'
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, text)
         inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
         rows = max(len(value) for value in inputs.values() if value.ndim)
         try:

@@ -23,6 +23,7 @@ from pipeline.bulk_encode import encode_records
 from pipeline.cli import cli
 from pipeline.datasets import tfrecord
 from pipeline.datasets.tfrecord import encode_example
+from pipeline.disk_models import opened
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +38,8 @@ def store(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def releases(store):
-    from components import release_store
-
-    return {version: release_store.get(store, version) for version in (1, 2)}
+    with opened(str(store), 1, "decode") as first, opened(str(store), 2, "decode") as second:
+        yield {1: first, 2: second}
 
 
 def write_records(path: Path, records: list[bytes]) -> None:
@@ -70,12 +70,12 @@ def read_records(path: Path) -> list[tuple[np.ndarray, int | None]]:
     return found
 
 
-def encode(release, data, out, *, beam_args=(), skip_unusable=False):
-    return encode_records(release, data, out, beam_args, skip_unusable, lambda *_: None)
+def encode(models, data, out, *, beam_args=(), skip_unusable=False):
+    return encode_records(models.release, data, out, beam_args, skip_unusable, lambda *_: None)
 
 
-def decode(release, data, out, *, beam_args=(), chosen=False, force=False):
-    return decode_codes(release, data, out, beam_args, lambda *_: None, chosen=chosen, force=force)
+def decode(models, data, out, *, beam_args=(), chosen=False, force=False):
+    return decode_codes(models, data, out, beam_args, lambda *_: None, chosen=chosen, force=force)
 
 
 def files(folder: Path) -> list[str]:

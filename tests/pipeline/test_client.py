@@ -241,6 +241,11 @@ def test_what_is_not_served(server, asked, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_release_without_that_signature(client):
+    with pytest.raises(ServerError, match=r'key "no" not found.*release again'):
+        client._call("encode", "no", {"rows": np.ones([1], np.int32)})
+
+
 def test_a_message_that_is_too_large(server):
     with Client(server.target, max_message_mib=1) as client:
         with pytest.raises(ServerError, match="may have 1 MiB at this end"):

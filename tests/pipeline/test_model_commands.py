@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import tiny_models
 from click.testing import CliRunner
+from object_stores import s3_server
 from PIL import Image
 from prediction_server import PredictionServer
 from tiny_models import expected_codes, png, some_images
 
+from components import releases
 from components.errors import PipelineError, one_line
 from pipeline import codes_file
 from pipeline.cli import cli
@@ -221,6 +223,20 @@ def test_a_release_with_that_codebook_and_another_number(candidates, codes_of_a,
     said = vqvae("decode", codes_of_a, "--out", tmp_path / "out", "--store", tmp_path / "other")
     assert "decoded with release 2" in said
     np.testing.assert_array_equal(pixels_of(tmp_path / "out" / "000.png"), some_images(1)[0])
+
+
+def test_a_store_in_an_object_store(candidates, tmp_path):
+    paths = write_images(tmp_path / "in", 3)
+    with s3_server("models"):
+        store = "s3://models/tiny"
+        for codebook in "ab":
+            facts = {"codebook_sha256": tiny_models.codebook_sha256(codebook)}
+            releases.publish(store, candidates[codebook], facts)
+        where = ("--store", store)
+        vqvae("encode", *paths, "--out", tmp_path / "a.npz", "--version", 1, *where)
+        said = vqvae("decode", tmp_path / "a.npz", "--out", tmp_path / "out", *where)
+    assert "decoded with release 1" in said
+    np.testing.assert_array_equal(pixels_of(tmp_path / "out" / "002.png"), some_images(3)[2])
 
 
 def test_names_never_lead_out_and_never_meet(store, tmp_path):
