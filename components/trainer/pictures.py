@@ -8,14 +8,22 @@ import tensorflow as tf
 
 # Width in pixels that small pictures are enlarged up to in a file.
 _WIDTH = 800
+# Gray level of the lines between images.
+_LINE = 96
 
 
 def image_grid(images) -> tf.Tensor:
-    """Tiles images. uint8 `[rows, columns, H, W, C]` -> uint8 `[rows·H, columns·W, C]`."""
+    """Tiles images, with a gray line between them, as images that end in black would run together.
+
+    uint8 `[rows, columns, H, W, C]` -> uint8 `[rows·(H + 1) - 1, columns·(W + 1) - 1, C]`.
+    """
     rows, columns, height, width, channels = images.shape
-    return tf.reshape(
-        tf.transpose(images, [0, 2, 1, 3, 4]), [rows * height, columns * width, channels]
+    lined = tf.pad(images, [[0, 0], [0, 0], [0, 1], [0, 1], [0, 0]], constant_values=_LINE)
+    tiled = tf.reshape(
+        tf.transpose(lined, [0, 2, 1, 3, 4]),
+        [rows * (height + 1), columns * (width + 1), channels],
     )
+    return tiled[:-1, :-1]
 
 
 def write_png(picture: tf.Tensor, path: Path) -> None:

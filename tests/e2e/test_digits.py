@@ -97,8 +97,8 @@ def test_what_the_prior_draws_is_pictured_beside_the_models(runner, first):
     from PIL import Image
 
     (path,) = (runner.root / "pipeline" / "Trainer-prior" / "model").glob("*/release/samples.png")
-    with Image.open(path) as picture:  # ten classes, eight of each, pixels of 12 × 12
-        assert picture.size == (8 * 8 * 12, 10 * 8 * 12)
+    with Image.open(path) as picture:  # ten classes, eight of each, pixels of 11 × 11
+        assert picture.size == ((8 * 9 - 1) * 11, (10 * 9 - 1) * 11)
         assert len(picture.getcolors()) > 10
 
 
