@@ -202,7 +202,11 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("path", "body", "status", "text"), WRONG)
+@pytest.mark.parametrize(
+    ("path", "body", "status", "text"),
+    WRONG,
+    ids=[f"{each[3]}-{i}" for i, each in enumerate(WRONG)],
+)
 def test_errors_are_json_with_the_status_of_tensorflow_serving(curl, path, body, status, text):
     answered, error = curl(path, body)
     assert (answered, list(error)) == (status, ["error"])
