@@ -11,10 +11,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from components.batching import LARGEST
 from pipeline.model_errors import InvalidInput
 
 # Of one request of a stream, whichever comes first.
-BATCH = 128  # images
+BATCH = LARGEST  # images; TensorFlow Serving refuses more in one request
 BATCH_BYTES = 8 << 20  # of what is sent, or of what comes back
 
 
