@@ -26,6 +26,7 @@ class PredictionServer(prediction_service_pb2_grpc.PredictionServiceServicer):
         delay: seconds before each answer.
         calls: (model, signature, version, rows) of each call that was answered, in order.
         started: how many calls have come in.
+        most_at_once: how many were being answered at the same time.
     """
 
     def __init__(self, store: Path, credentials: grpc.ServerCredentials | None = None):
@@ -35,7 +36,7 @@ class PredictionServer(prediction_service_pb2_grpc.PredictionServiceServicer):
         self.served = set(release_store.versions(store))
         self.unavailable, self.delay = 0, 0.0
         self.calls: list[tuple[str, str, int, int]] = []
-        self.started = 0
+        self.started, self.most_at_once, self._running = 0, 0, 0
         self._loaded = {}
         self._lock = threading.Lock()
         unlimited = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
@@ -56,9 +57,19 @@ class PredictionServer(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._server.stop(None).wait()
 
     def Predict(self, request, context):
-        spec = request.model_spec
         with self._lock:
             self.started += 1
+            self._running += 1
+            self.most_at_once = max(self.most_at_once, self._running)
+        try:
+            return self._answer(request, context)
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    def _answer(self, request, context):
+        spec = request.model_spec
+        with self._lock:
             refused = self.unavailable > 0
             self.unavailable -= refused
         if refused:

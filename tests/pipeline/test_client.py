@@ -104,7 +104,8 @@ def test_batches_are_bounded_in_bytes(server, client):
     list(client.encode_stream(images[:2], batch_bytes=1))
     server.calls.clear()
     list(client.decode_stream(np.zeros([12, 2, 3], np.int32), batch=100, batch_bytes=4 * 24))
-    assert [rows for *_, rows in server.calls] == [1, 4, 4, 3]
+    # The last two are under way at the same time.
+    assert sorted(rows for *_, rows in server.calls) == [1, 3, 4, 4]
 
 
 def test_only_a_few_requests_are_ahead(server, client):
@@ -129,9 +130,8 @@ def test_only_a_few_requests_are_ahead(server, client):
 def test_requests_overlap(server, client):
     server.delay = 0.3
     images = [png(each) for each in some_images(7)]
-    started = time.monotonic()
     list(client.encode_stream(images, batch=1, in_flight=3))
-    assert time.monotonic() - started < 6 * 0.3  # alone 0.3, then six in two rounds of three
+    assert 1 < server.most_at_once <= 3
 
 
 def test_a_stream_stays_with_the_release_it_began_with(server, client):
