@@ -10,17 +10,22 @@ from served_releases import publish, write_candidate
 
 
 @pytest.fixture(scope="session")
-def candidates(tmp_path_factory) -> list[dict[str, Path]]:
-    """Two candidates for a release, with other weights."""
-    folder = tmp_path_factory.mktemp("candidates")
-    return [write_candidate(folder / str(seed), seed) for seed in (1, 2)]
+def candidate(tmp_path_factory) -> dict[str, Path]:
+    """A candidate for a release."""
+    return write_candidate(tmp_path_factory.mktemp("candidate"), seed=1)
 
 
 @pytest.fixture(scope="session")
-def first_release(candidates, tmp_path_factory) -> Path:
+def candidates(candidate, tmp_path_factory) -> list[dict[str, Path]]:
+    """That one, and another with other weights."""
+    return [candidate, write_candidate(tmp_path_factory.mktemp("candidate"), seed=2)]
+
+
+@pytest.fixture(scope="session")
+def first_release(candidate, tmp_path_factory) -> Path:
     """A store with one release; not to be written to."""
     store = tmp_path_factory.mktemp("store") / "serving"
-    publish(store, candidates[0])
+    publish(store, candidate)
     return store
 
 

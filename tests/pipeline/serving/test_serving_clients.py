@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from served_releases import png, serving, write_candidate
+from served_releases import png, serving
 
 from components import release_store
 from components.errors import PipelineError
@@ -18,15 +18,14 @@ from pipeline.client import Client, ServerError
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> Path:
+def store(candidates, tmp_path_factory) -> Path:
     """Two releases of different codebooks; 2 is stable, and 1 still served."""
-    folder = tmp_path_factory.mktemp("releases")
-    for seed in (1, 2):
-        candidate = write_candidate(folder / str(seed), seed)
-        known = json.loads((folder / str(seed) / "release" / "model.json").read_text())
+    store = tmp_path_factory.mktemp("releases") / "store"
+    for candidate in candidates:
+        known = json.loads((candidate["encode"].parent / "model.json").read_text())
         facts = {"codebook_sha256": known["codebook_sha256"]}
-        release_store.publish(folder / "store", candidate, facts)
-    return folder / "store"
+        release_store.publish(store, candidate, facts)
+    return store
 
 
 @pytest.fixture(scope="module")
