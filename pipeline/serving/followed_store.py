@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 from pathlib import Path
 
 from components import release_store, remote_releases
 from components.object_store import Folder, is_remote
-from components.release import StoreError
 
 
 class FollowedStore:
@@ -51,12 +51,19 @@ class FollowedStore:
             return release_store.get(self.location, version).path(model)
         path = Path(self._copies.name, model, str(version))
         if not path.is_dir():
-            release = remote_releases.fetch(
-                self.location, version, [model], Path(self._copies.name)
-            )
-            if release is None:
-                raise StoreError(f"no release {version} in {self.location}")
+            # Under its name only when it is whole.
+            with tempfile.TemporaryDirectory(dir=self._copies.name) as scratch:
+                remote_releases.fetch(self.location, version, [model], Path(scratch))
+                path.parent.mkdir(exist_ok=True)
+                Path(scratch, model, str(version)).rename(path)
         return path
+
+    def keep(self, served: dict[str, list[int]]) -> None:
+        """Removes copies of what is no longer served; a loaded SavedModel does not need its own."""
+        if self._copies:
+            for copy in Path(self._copies.name).glob("*/*"):
+                if copy.name.isdigit() and int(copy.name) not in served.get(copy.parent.name, []):
+                    shutil.rmtree(copy)
 
     def close(self) -> None:
         if self._copies:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import grpc
 from tensorflow_serving.config import model_server_config_pb2
 
-from components.errors import PipelineError, one_line
+from components.errors import one_line
 from pipeline.serving import model_config
 from pipeline.serving.errors import RequestError
 from pipeline.serving.followed_store import FollowedStore
@@ -69,10 +69,6 @@ class Manager:
         self._states: dict[tuple[str, int], State] = {}
         self._applying = asyncio.Lock()
         self._followed: str | None = None  # the text of models.config that was applied last
-
-    @property
-    def ready(self) -> bool:
-        return bool(self._table)
 
     def find(self, name: str, version: int | None = None, label: str = "") -> Servable:
         """The servable for a request: of a version, of a label, or the highest version.
@@ -132,7 +128,7 @@ class Manager:
                     continue
                 failed, again_at = text, loop.time() + _RETRY_SECONDS
                 await self.apply_text(text)
-            except (PipelineError, RequestError) as error:
+            except Exception as error:  # whatever it is, the next look may go well
                 _LOG.error("%s; what was served before is still served", one_line(error))
 
     async def apply_text(self, text: str) -> None:
@@ -204,6 +200,7 @@ class Manager:
                 if (name, version) not in self._states:
                     state = self._states[name, version] = State("UNLOADING")
                     weakref.finalize(servable.lease, _ended, loop, state)
+        self._store.keep(served)
         self._metrics.serving(served)
         self._on_change(served)
 

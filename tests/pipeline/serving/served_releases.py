@@ -65,7 +65,7 @@ def png(seed: int = 0, shape: tuple[int, int, int] = (8, 8, 1)) -> bytes:
 
 
 @contextlib.contextmanager
-def serving(store: Path, **settings) -> Iterator[server.Running]:
+def serving(store: Path | str, **settings) -> Iterator[server.Running]:
     """A server on free ports, in a thread of this process."""
     settings = {"port": 0, "rest_port": 0, "poll_seconds": 0.05, **settings}
     chosen = server.Settings(store=str(store), **settings)

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from object_stores import s3_server
 from served_releases import GenericClient, png, publish, request, serving
 from tensorflow_serving.apis import (
     get_model_status_pb2,
@@ -18,7 +19,7 @@ from tensorflow_serving.apis import (
     model_service_pb2_grpc,
 )
 
-from components import release_store
+from components import release_store, releases
 from components.errors import PipelineError
 
 CODES = np.arange(4, dtype=np.int32).reshape(1, 2, 2)
@@ -178,6 +179,28 @@ def test_a_configuration_by_request(store, candidates):
         assert code == "NOT_FOUND"  # it was left out
         release_store.rollback(store, 1)  # the store has the last word
         wait_for(lambda: running.served == {m: [1] for m in ("encode", "decode", "sample")})
+
+
+def test_a_store_in_an_object_store(candidates, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def copies() -> set[str]:
+        return {path.parent.name for path in tmp_path.glob("serving-*/encode/*/saved_model.pb")}
+
+    with s3_server("models"):
+        uri = "s3://models/digits"
+        with pytest.raises(PipelineError, match="nothing has been released"), serving(uri):
+            pass
+        for candidate in candidates:
+            releases.publish(uri, candidate, {"codebook_sha256": "x"})
+        with serving(uri) as running:
+            client = GenericClient(running.port)
+            assert client.predict("encode", images=[png()])["release"] == [2]
+            assert copies() == {"1", "2"}
+            releases.publish(uri, candidates[0], {"codebook_sha256": "x"})
+            wait_for(lambda: client.predict("encode", images=[png()])["release"] == [3])
+            assert copies() == {"2", "3"}  # only what is served
+        assert copies() == set()
 
 
 def test_what_was_replaced_is_freed(store, candidates):
