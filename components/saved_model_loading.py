@@ -1,18 +1,29 @@
-"""Whether a SavedModel can be loaded."""
+"""Whether a SavedModel of a release can be loaded, and says that it is of that release."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import tensorflow as tf
 
 from components.errors import one_line
+from components.release import Release
 
 
-def failure(folder: Path) -> str:
-    """Why a SavedModel cannot be loaded or has no default signature; empty if it can be served."""
+def failure(release: Release, model: str) -> str:
+    """Why a SavedModel of a release, one of `MODELS`, cannot be served; empty if it can.
+
+    A model with the signature `identity` is asked for its release and its codebook, which must be
+    those of the manifest: clients believe it when they decide whether codes fit.
+    """
     try:
-        signatures = tf.saved_model.load(str(folder)).signatures
+        signatures = tf.saved_model.load(str(release.path(model))).signatures
+        if "serving_default" not in signatures:
+            return f"{model} has no signature"
+        if "identity" not in signatures:  # evaluate, and models of earlier versions
+            return ""
+        answer = signatures["identity"](rows=tf.zeros([1], tf.int32))
+        version, sha256 = (answer[name].numpy()[0] for name in ("release", "codebook_sha256"))
     except Exception as error:  # whatever a damaged graph makes TensorFlow raise
-        return f"{folder.parent.name} cannot be loaded: {one_line(error)}"
-    return "" if "serving_default" in signatures else f"{folder.parent.name} has no signature"
+        return f"{model} cannot be loaded: {one_line(error)}"
+    said = f"release {version}, codebook {sha256.decode()}"
+    expected = f"release {release.version}, codebook {release.manifest.get('codebook_sha256')}"
+    return "" if said == expected else f"{model} says it is of {said}, the manifest of {expected}"

@@ -192,7 +192,7 @@ def _problems(store: str, version: int) -> list[str]:
             with tempfile.TemporaryDirectory() as scratch, libraries_to(Path(scratch) / "log"):
                 from components.saved_model_loading import failure
 
-                found = (failure(release.path(model)) for model in MODELS)
+                found = (failure(release, model) for model in MODELS)
                 return [problem for problem in found if problem]
     except StoreError as error:
         return [str(error)]

@@ -78,6 +78,16 @@ def test_the_previous_release_decodes_its_codes(store, images, tmp_path):
             vqvae("decode", tmp_path / "1.npz", "--out", tmp_path / "no", "--version=2", *where)
 
 
+def test_verify_asks_each_model_for_its_codebook(store, candidates, tmp_path):
+    assert vqvae("releases", "verify", "--store", store) == "release 1: whole\nrelease 2: whole\n"
+    release_store.publish(tmp_path / "store", candidates[0], {"codebook_sha256": "another"})
+    result = CliRunner().invoke(cli, ["releases", "verify", "--store", str(tmp_path / "store")])
+    assert result.exit_code == 1
+    for model in ("encode", "decode", "sample"):
+        assert f"{model} says it is of release 1, codebook " in result.output
+    assert "the manifest of release 1, codebook another" in result.output
+
+
 def test_the_bad_image_and_what_is_not_served(store, images, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"GIF89a")
     with serving(store) as server:
