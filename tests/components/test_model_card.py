@@ -16,7 +16,7 @@ MANIFEST = {
         "image": [8, 8, 1], "code_shape": [4, 4], "num_codes": 64, "num_classes": 10,
         "began_with": {"vqvae": "release 2"},
     },
-    "data": {"fingerprint": "f00d", "span": 4, "splits": ["train", "eval"]},
+    "data": {"fingerprint": "train:f00d\neval:cafe", "span": 4, "splits": ["train", "eval"]},
     "metrics": {"psnr": 21.123456, "nmse": 0.0247, "bits_per_dim": None},
     "gate": [
         {"metric": "nmse", "value": 0.0247, "last_release": 0.0251, "threshold": "at most 0.04",
@@ -34,7 +34,7 @@ def test_every_fact_is_told():
     for line in (
         "VQ-VAE and autoregressive prior, released 2026-11-24T10:00:00 by the pipeline digits.",
         "    c0de",
-        "| fingerprint | `f00d` |",
+        "| fingerprint | `train:f00d eval:cafe` |",
         "| span | 4 |",
         "| splits | train, eval |",
         "| `nmse` | 0.0247 |",
