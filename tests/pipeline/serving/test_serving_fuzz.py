@@ -21,7 +21,7 @@ from pipeline.serving.tensors import Spec
 
 CORPUS = Path(__file__).with_name("corpus")
 MAX_ROWS = 100
-FUZZ_SECONDS = 30.0
+FUZZ_SECONDS = 10.0
 
 
 class _Signature:
