@@ -14,7 +14,7 @@ run: setup ## run the pipeline to a release, by default on the embedded digits; 
 	@.venv/bin/vqvae run $(ARGS)
 
 test: setup ## run the tests; ARGS="-k name"
-	@.venv/bin/python -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@.venv/bin/python -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: setup ## run the kill, soak and fuzz tests
 	@.venv/bin/python -m pytest -q -m slow $(ARGS) || [ $$? -eq 5 ] # 5: there are none

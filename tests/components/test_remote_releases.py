@@ -205,7 +205,8 @@ def test_promotion_killed_at_any_write(uri, candidate, monkeypatch, step):
     assert state(uri) == (3, None, (2, 3))
 
 
-@pytest.mark.parametrize("label", ["stable", pytest.param("canary", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("label", ["stable", "canary"])
 def test_killed_at_any_write_nothing_half_is_seen_and_a_retry_completes(
     uri, candidate, monkeypatch, tmp_path, label
 ):
