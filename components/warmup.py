@@ -17,7 +17,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from components import batching
 
-_FILE = "assets.extra/tf_serving_warmup_requests"
+FILE = "assets.extra/tf_serving_warmup_requests"
 
 # model -> signature -> inputs
 Requests = Mapping[str, Mapping[str, Mapping[str, TensorProto]]]
@@ -39,7 +39,7 @@ def write(release: Path, image: tuple[int, int, int], code_shape: tuple[int, ...
         logs = [_log(model, name, inputs) for name, inputs in signatures.items()]
         if model in batching.BATCHED:
             logs += [_log(model, name, inputs) for name, inputs in full[model].items()]
-        path = release / model / _FILE
+        path = release / model / FILE
         path.parent.mkdir(exist_ok=True)
         with tf.io.TFRecordWriter(str(path)) as writer:
             for log in logs:

@@ -10,10 +10,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from components import warmup
 from pipeline.serving.tensors import Arrays, Spec
-
-# Where TensorFlow Serving looks for requests to send to a model before clients do.
-WARM_UP = "assets.extra/tf_serving_warmup_requests"
 
 
 class Lease:
@@ -86,7 +84,7 @@ class Servable:
         return count
 
     def _recorded(self) -> Iterator[tuple[str, Arrays]]:
-        path = self._folder / WARM_UP
+        path = self._folder / warmup.FILE
         if not path.is_file():
             return
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
