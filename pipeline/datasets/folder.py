@@ -9,22 +9,21 @@ sits on both sides and a new file moves no other.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import sqlite3
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from pipeline import image_file
 from pipeline.config import ConfigError
 from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, Progress, Source
 
 _HELD_OUT = ("eval", "val", "validation", "test")  # the first that is there
 _KEPT = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-# Modes that PNG stores as they are; others are converted.
-_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 
 
 def open_folder(root: Path, progress: Progress) -> Source:
@@ -92,9 +91,17 @@ def _splits(root: Path) -> dict[str | None, Path]:
 
 def _classes(splits: dict[str | None, Path]) -> tuple[str, ...] | None:
     names = {
-        entry.name for folder in splits.values() for entry in _entries(folder) if entry.is_dir()
+        _class_name(entry.name)
+        for folder in splits.values()
+        for entry in _entries(folder)
+        if entry.is_dir()
     }
     return tuple(sorted(names)) or None
+
+
+def _class_name(folder: str) -> str:
+    """A folder's name as people read it: macOS writes an é as an e and an accent."""
+    return unicodedata.normalize("NFC", folder)
 
 
 def _walk(
@@ -104,20 +111,25 @@ def _walk(
     for split, folder in splits.items():
         for entry in _entries(folder):
             if entry.is_dir():
-                label = label_names.index(entry.name)
-                for path in _files(Path(entry.path), ()):
+                label = label_names.index(_class_name(entry.name))
+                for path in files_below(Path(entry.path)):
                     yield split, path, label
             else:
                 yield split, Path(entry.path), None
 
 
-def _files(folder: Path, parents: tuple[Path, ...]) -> Iterator[Path]:
+def files_below(folder: Path, parents: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yields the files in a folder and below it, sorted, through links; none that is hidden.
+
+    Raises:
+        ConfigError: a folder cannot be read, or a link leads back to one of `parents`.
+    """
     real = folder.resolve()
     if real in parents:
         raise ConfigError(f"{folder}: a link back to a folder above it; remove it")
     for entry in _entries(folder):
         if entry.is_dir():
-            yield from _files(Path(entry.path), (*parents, real))
+            yield from files_below(Path(entry.path), (*parents, real))
         else:
             yield Path(entry.path)
 
@@ -145,10 +157,12 @@ def _image_size(path: Path) -> tuple[int, int] | None:
                 file.seek(0)
                 with Image.open(file) as image:
                     if not kept:
-                        image = _upright(image)
+                        image = image_file.upright(image)
                     return image.height, image.width
     except PermissionError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except image_file.UnknownRange as error:
+        raise ConfigError(f"{path}: {error}") from error
     except Exception:  # Pillow's decoders raise whatever the damage leads to
         return None
 
@@ -163,9 +177,7 @@ def _images(index: sqlite3.Connection, split: str) -> Iterator[LabelledImage]:
         data = _read(path)
         if hashlib.sha256(data).digest() != content:
             raise ConfigError(f"{path}: changed while the folder was read; run it again")
-        if not data.startswith(_KEPT):
-            data = _to_png(data)
-        yield LabelledImage(data, label, height, width)
+        yield LabelledImage(image_file.png_or_jpeg(data), label, height, width)
 
 
 def _read(path: Path) -> bytes:
@@ -173,24 +185,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _to_png(data: bytes) -> bytes:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data)) as image:
-            upright = _upright(image)
-    buffer = io.BytesIO()
-    upright.save(buffer, "PNG", icc_profile=None)
-    return buffer.getvalue()
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The decoded first frame, turned as its EXIF says, in a mode that PNG has."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode in _PNG_MODES:
-        return image
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
 def _counts(index: sqlite3.Connection) -> dict[str, int]:

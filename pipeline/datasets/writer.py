@@ -6,8 +6,8 @@ Making the same data twice gives the same bytes. Memory is bounded by one batch 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -37,6 +37,9 @@ class Dataset:
     manifest: Manifest
     made: bool  # False when it was there already
     skipped_example: str = ""  # the first file that was passed over
+    # Split -> names of the classes that only the other split has; of one that was there already
+    # it is not known.
+    lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def write_dataset(
@@ -71,7 +74,7 @@ def write_dataset(
         if existing is not None:
             return existing
         with staging(out) as folder:
-            description = _write(images, folder, images_per_shard, progress)
+            description, lacking = _write(images, folder, images_per_shard, progress)
             (folder / manifest.FILE).write_text(description.to_json(), encoding="utf-8")
             made = publish(folder, out)
     except OSError as error:
@@ -82,7 +85,7 @@ def write_dataset(
         if existing is None:
             raise ConfigError(f"{given}: was removed while the data set was made; run it again")
         return existing
-    return Dataset(out, description, True, images.skipped_example)
+    return Dataset(out, description, True, images.skipped_example, lacking)
 
 
 def _check_place(out: Path, given: str | Path, source: Path | None) -> None:
@@ -120,10 +123,14 @@ def _existing(images: Source, out: Path, given: str | Path) -> Dataset | None:
     return Dataset(out, there, False, images.skipped_example)
 
 
-def _write(images: Source, folder: Path, images_per_shard: int, progress: Progress) -> Manifest:
+def _write(
+    images: Source, folder: Path, images_per_shard: int, progress: Progress
+) -> tuple[Manifest, dict[str, tuple[str, ...]]]:
+    """Returns the description, and for each split the classes that only the other one has."""
     total = sum(images.counts.values())
     shards: list[Shard] = []
-    heights, widths, labels = _Range(), _Range(), set()
+    heights, widths = _Range(), _Range()
+    labels: dict[str, set[int | None]] = {TRAIN: set(), EVAL: set()}
     done = 0
     for split in (TRAIN, EVAL):
         (folder / split).mkdir()
@@ -136,25 +143,34 @@ def _write(images: Source, folder: Path, images_per_shard: int, progress: Progre
                     writer.write(tfrecord.encode_example(image.encoded, image.label))
                     heights.add(image.height)
                     widths.add(image.width)
-                    labels.add(image.label is not None)
+                    labels[split].add(image.label)
                     written += 1
                     done += 1
                     progress("writing", done, total)
             shards.append(Shard(path, written, (folder / path).stat().st_size))
-    return Manifest(
+    description = Manifest(
         name=images.name,
         fingerprint=images.fingerprint,
         images={
             split: sum(shard.images for shard in shards if shard.file.startswith(f"{split}/"))
             for split in (TRAIN, EVAL)
         },
-        labelled=labels == {True},
+        labelled=bool(shards) and None not in labels[TRAIN] | labels[EVAL],
         label_names=list(images.label_names) if images.label_names else None,
         height=heights.bounds,
         width=widths.bounds,
         skipped_files=images.skipped_files,
         shards=shards,
     )
+    return description, {
+        split: tuple(_class_name(label, images.label_names) for label in sorted(missing))
+        for split, other in ((TRAIN, EVAL), (EVAL, TRAIN))
+        if (missing := labels[other] - labels[split] - {None})
+    }
+
+
+def _class_name(label: int, names: tuple[str, ...] | None) -> str:
+    return names[label] if names else str(label)
 
 
 def _shard(
