@@ -141,9 +141,10 @@ class EncodeFile(beam.DoFn):
             reason = model_errors.message(error)
         rejection = Rejection(job.name, number, reason, detail, source_of(record))
         if not self._skip_unusable:
+            origin = rejection.origin and f"{rejection.origin},"
             raise PipelineError(
-                f"{job.source}: record {number}{rejection.origin} cannot be used: {rejection.why}; "
-                "mend the file, or leave such records out with --skip-unusable"
+                f"{job.source}: record {number}{origin} cannot be used: {rejection.why}; mend the "
+                "file, or leave such records out with --skip-unusable"
             ) from error
         result.skipped.append(asdict(rejection))
 

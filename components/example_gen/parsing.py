@@ -156,9 +156,9 @@ def _reason_label_unusable(
         return None
     numbers, exact = _whole_numbers(tf.constant(list(values), _TYPES[kind]))
     if not exact.numpy().all():
-        what = "text" if kind == "bytes_list" else "a fraction"
+        what = "text" if kind == "bytes_list" else "a float"
         shown = values[0].decode("utf-8", "backslashreplace") if kind == "bytes_list" else values[0]
-        return f"`{name}` is {what}, not a class index such as 0, 1, 2", repr(shown)[:_SHOWN]
+        return f"`{name}` is {what} that is no class index such as 0, 1, 2", repr(shown)[:_SHOWN]
     if numbers.numpy()[0] < features.NO_LABEL:
         return f"`{name}` below {features.NO_LABEL}", ""
     return None

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 Thing, Result = TypeVar("Thing"), TypeVar("Result")
 
-WORKERS = min(len(os.sched_getaffinity(0)), 16)
+WORKERS = min(max(len(os.sched_getaffinity(0)), 2), 16)
 _AHEAD = 8  # per worker, so that one that takes long does not stop the others
 
 
