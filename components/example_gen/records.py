@@ -100,16 +100,20 @@ def sort_records(
     rejected = _Rejected(rejected_uri, source.index, scratch_uri)
     try:
         for batch in record_file.batches(source.path, _BATCH):
-            sort = _sort(batch, len(split_names), source.partition_feature, names)
-            result.labelled += int(np.count_nonzero(sort.has_label & (sort.buckets != _UNUSABLE)))
-            for place, record in enumerate(batch.numpy()):
-                result.features = result.features or parsing.describe(record)
-                if sort.buckets[place] == _UNUSABLE:
+            records = batch.numpy()
+            result.features = result.features or parsing.describe(records[0])
+            found = _sort(batch, len(split_names), source.partition_feature, names)
+            result.labelled += int(np.count_nonzero(found.has_label & (found.buckets != _UNUSABLE)))
+            columns = (found.buckets, found.labels, found.canonical)
+            for record, bucket, label, is_canonical in zip(
+                records, *(column.tolist() for column in columns), strict=True
+            ):
+                if bucket == _UNUSABLE:
                     rejected.write(_rejection(record, names, result))
                 else:
-                    if not sort.canonical[place] or parsing.has_source(record):
-                        record = parsing.canonical(record, names, int(sort.labels[place]))
-                    name = split_names[sort.buckets[place]]
+                    if not is_canonical or parsing.has_source(record):
+                        record = parsing.canonical(record, names, label)
+                    name = split_names[bucket]
                     result.written[name] += 1
                     shards[name].write(record)
                 result.records += 1
