@@ -322,7 +322,7 @@ def test_a_mirror_is_no_release_store(uri, folder, reader, candidate, push):
         lambda: release_store.set_canary(folder, 1),
         lambda: release_store.prune(folder, 1),
         lambda: release_store.versions(folder),
-        lambda: release_store.plan(folder, ""),
+        lambda: release_store.latest(folder),
     ):
         with pytest.raises(StoreError, match=f"is a mirror for servers, .*; name {uri}"):
             call()

@@ -15,12 +15,14 @@ import urllib.error
 import urllib.request
 
 import pytest
+from click.testing import CliRunner
 from mirror_reader import MirrorReader
 from object_stores import s3_server
 from release_checks import make_candidate
 from watching import Watch
 
 from components import releases
+from pipeline.releases_command import releases as releases_group
 
 METRICS = "/monitoring/prometheus/metrics"
 
@@ -197,7 +199,9 @@ def test_once(uri, candidate, folder):
 
 def test_mistakes_are_one_line(uri, candidate, folder):
     releases.publish(uri, candidate, {}, "1")
-    assert "must be absolute" in once(uri, folder, "--server-path", "models").stderr
+    options = ["--store", uri, "--to", str(folder), "--server-path", "models"]
+    result = CliRunner().invoke(releases_group, ["mirror", *options])
+    assert (result.exit_code, "must be absolute" in result.output) == (2, True)
     with Following(uri, folder) as mirror:
         result = once(uri, folder)
         assert result.returncode == 1
