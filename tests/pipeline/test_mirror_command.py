@@ -222,20 +222,24 @@ def test_mistakes_are_one_line(uri, candidate, folder):
 
 
 @pytest.mark.slow
-def test_killed_at_random_instants(uri, folder, tmp_path):
-    """Files large enough that kills fall into copies, hashes and syncs, not only between."""
-    candidate = make_candidate(tmp_path / "large", size=4_000_000)
+def test_stopped_at_random_instants(uri, folder, tmp_path):
+    """Files large enough that signals fall into copies, hashes and syncs, not only between."""
+    candidate = make_candidate(tmp_path / "large", size=2_000_000)
     generator = random.Random(0)
     releases.publish(uri, candidate, {}, "first")
     assert once(uri, folder).returncode == 0
     with Watch(MirrorReader(uri, folder).look) as watch:
-        for push in range(8):
+        for push in range(6):
             releases.publish(uri, candidate, {}, str(push))
             with Following(uri, folder, "--grace", "0.5") as mirror:
                 time.sleep(generator.uniform(0.0, 1.0))
-                mirror.process.kill()
+                told = signal.SIGTERM if push % 2 else signal.SIGKILL
+                mirror.process.send_signal(told)
+                _, errors = mirror.process.communicate()
+                assert mirror.process.returncode == (0 if push % 2 else -signal.SIGKILL)
+                assert errors == ""
         # Each began where the one before was stopped.
         with Following(uri, folder) as mirror:
-            mirror.until(lambda found: found["stable"] == 9)
-    assert watch.seen[-1] == ({8, 9}, {"stable": 9})
+            mirror.until(lambda found: found["stable"] == 7)
+    assert watch.seen[-1] == ({6, 7}, {"stable": 7})
     assert list((folder / ".mirror/staging").iterdir()) == []
