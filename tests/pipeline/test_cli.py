@@ -41,7 +41,7 @@ def test_help_does_not_wait_for_tensorflow():
         (("run", "--config", "fashion_mnist"), 2, "no data for 'fashion-mnist'"),
         (("run", "--data", "nowhere"), 2, "nowhere: no such directory"),
         (("sample", "--out", "x"), 1, "nothing has been released"),
-        (("report",), 1, "holds no run yet"),
+        (("report",), 1, "there is no run"),
     ],
 )
 def test_errors_are_one_line(arguments, status, message, tmp_path):
