@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -181,14 +182,20 @@ def _read(path: str, result: FileResult) -> Iterator[tf.Tensor]:
             return
         yield from tf.data.TFRecordDataset(path, "GZIP" if gzip else "").batch(_BATCH)
     except tf.errors.OpError as error:
-        with fileio.open(path, "rb") as file:
-            is_gzip = file.read(2) == b"\x1f\x8b"
+        is_gzip = gzip
+        with contextlib.suppress(tf.errors.OpError):  # a file that is gone has no name to correct
+            is_gzip = _begins_as_gzip(path)
         if is_gzip != gzip:
             what = "gzip but not named .gz" if is_gzip else "named .gz but not gzip"
         else:
             detail = re.sub(r"\{\{.*?\}\}|\[Op:.*|'", "", error.message)
             what = f"truncated or corrupt ({' '.join(detail.split())})"
         result.error = what
+
+
+def _begins_as_gzip(path: str) -> bool:
+    with fileio.open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 class _Shards:
