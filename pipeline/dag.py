@@ -58,6 +58,7 @@ class Run:
         push_id: names this push, so that a rerun never releases the same candidate twice.
         data_at_hand: whether `data` can be looked at now, for its layout; otherwise whoever
             runs ExampleGen does.
+        rejected: local file for the list of unusable records; empty: they are in the log only.
     """
 
     data: str
@@ -68,6 +69,7 @@ class Run:
     baseline_version: int
     push_id: str
     data_at_hand: bool = True
+    rejected: str = ""
 
 
 def code_fingerprint() -> str:
@@ -105,7 +107,9 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
     look = layout.input_config_for if run.data_at_hand else layout.undecided
     example_gen = ImageExampleGen(
         *look(run.data),
+        features=config.data.features,
         max_rejected_fraction=config.data.max_rejected_fraction,
+        rejected_path=run.rejected,
         code_version=_code("ImageExampleGen"),
     )
     data = _validation(config, example_gen.outputs["examples"])

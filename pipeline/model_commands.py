@@ -54,7 +54,8 @@ def encode(
     A file of codes holds `codes` [N, h, w], the images' `names` and `sizes`, and the release and
     codebook they belong to. With --data there is one for every 10,000 images, with their `labels`
     and, as `records`, their places in the TFRecord file; --config and --set say where Beam runs
-    (`beam.args`).
+    (`beam.args`), and what the features of the records are called (`data.features`), if not as in
+    the data that the release was trained on.
     """
     if data is not None:
         _refuse_both(images, "IMAGES")
@@ -174,11 +175,14 @@ def sample(
 def _bulk_encode(where, data, out, skip_unusable, config, overrides) -> Summary:
     from pipeline.config import load
 
-    beam_args = load(config, overrides).beam.args
+    settings = load(config, overrides)
     with where.on_disk("encode") as (models, errors), ProgressBar(errors, every=1) as bar:
         from pipeline.bulk_encode import encode_records
 
-        return encode_records(models.release, data, out, beam_args, skip_unusable, bar.update)
+        beam_args, names = settings.beam.args, settings.data.features
+        return encode_records(
+            models.release, data, out, beam_args, skip_unusable, bar.update, names
+        )
 
 
 def _bulk_decode(where, data, out, force, config, overrides) -> Summary:

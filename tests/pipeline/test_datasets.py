@@ -44,7 +44,7 @@ def _examples(folder: Path, split: str) -> list[tuple[bytes, int | None]]:
     paths = sorted(str(path) for path in (folder / split).glob("*.tfrecord.gz"))
     for record in tf.data.TFRecordDataset(paths, "GZIP").as_numpy_iterator():
         features = tf.train.Example.FromString(record).features.feature
-        assert set(features) <= {"image", "label"}
+        assert set(features) <= {"image", "label", "source"}
         (image,) = features["image"].bytes_list.value
         label = features["label"].int64_list.value[0] if "label" in features else None
         found.append((image, label))
