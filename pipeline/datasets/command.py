@@ -12,6 +12,8 @@ from pipeline.progress_bar import ProgressBar
 if TYPE_CHECKING:
     from pipeline.datasets.writer import Dataset
 
+_SHOWN = 5  # classes that a message names
+
 # What takes time to import is imported when the command runs: `--help` answers at once.
 
 
@@ -48,6 +50,8 @@ def data(name: str, out: Path, source: Path | None) -> None:
         dataset = write_dataset(name, out, source, progress=bar.update)
     if dataset.skipped_example:
         _tell_left_out(dataset)
+    for split, classes in dataset.lacking.items():
+        click.echo(_lacking(split, classes), err=True)
     state = "" if dataset.made else "already there, left as it is: "
     click.echo(f"{out}: {state}{dataset.manifest.describe()}")
 
@@ -73,3 +77,17 @@ def _tell_left_out(dataset: Dataset) -> None:
         )
     if (dataset.path / SKIPPED).is_file():
         click.echo(f"all that was left out is listed in {dataset.path / SKIPPED}", err=True)
+
+
+def _lacking(split: str, classes: tuple[str, ...]) -> str:
+    """What follows from a split that lacks classes, which are named as far as a line goes."""
+    count = len(classes)
+    names = ", ".join(map(repr, classes[:_SHOWN])) + ", …" * (count > _SHOWN)
+    what, them = f"the class {names}", "it"
+    if count > 1:
+        what, them = f"{count:,} classes ({names})", "them"
+    aim, other = ("learned", "eval") if split == "train" else ("judged", "train")
+    return (
+        f"{split} has no image of {what}, which will not be {aim}; "
+        f"add some, or remove {them} from {other}"
+    )

@@ -15,13 +15,15 @@ import io
 import os
 import sqlite3
 import threading
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from pipeline import image_file
 from pipeline.config import ConfigError
 from pipeline.datasets import decodable
 from pipeline.datasets.in_order import in_order
@@ -29,8 +31,6 @@ from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, LeftOut, Progre
 
 _HELD_OUT = ("eval", "val", "validation", "test")  # the first that is there
 _KEPT = (decodable.PNG, decodable.JPEG)
-# Modes that PNG stores as they are; others are converted.
-_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 
 
 def open_folder(root: Path, progress: Progress) -> Source:
@@ -101,9 +101,17 @@ def _splits(root: Path) -> dict[str | None, Path]:
 
 def _classes(splits: dict[str | None, Path]) -> tuple[str, ...] | None:
     names = {
-        entry.name for folder in splits.values() for entry in _entries(folder) if entry.is_dir()
+        _class_name(entry.name)
+        for folder in splits.values()
+        for entry in _entries(folder)
+        if entry.is_dir()
     }
     return tuple(sorted(names)) or None
+
+
+def _class_name(folder: str) -> str:
+    """A folder's name as people read it: macOS writes an é as an e and an accent."""
+    return unicodedata.normalize("NFC", folder)
 
 
 def _walk(
@@ -113,20 +121,25 @@ def _walk(
     for split, folder in splits.items():
         for entry in _entries(folder):
             if entry.is_dir():
-                label = label_names.index(entry.name)
-                for path in _files(Path(entry.path), ()):
+                label = label_names.index(_class_name(entry.name))
+                for path in files_below(Path(entry.path)):
                     yield split, path, label
             else:
                 yield split, Path(entry.path), None
 
 
-def _files(folder: Path, parents: tuple[Path, ...]) -> Iterator[Path]:
+def files_below(folder: Path, parents: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yields the files in a folder and below it, sorted, through links; none that is hidden.
+
+    Raises:
+        ConfigError: a folder cannot be read, or a link leads back to one of `parents`.
+    """
     real = folder.resolve()
     if real in parents:
         raise ConfigError(f"{folder}: a link back to a folder above it; remove it")
     for entry in _entries(folder):
         if entry.is_dir():
-            yield from _files(Path(entry.path), (*parents, real))
+            yield from files_below(Path(entry.path), (*parents, real))
         else:
             yield Path(entry.path)
 
@@ -179,6 +192,8 @@ def _look(path: Path) -> _Seen:
         return _look_at_image(data)
     except PermissionError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except image_file.UnknownRange as error:
+        raise ConfigError(f"{path}: {error}") from error
     except Exception as error:  # Pillow's decoders raise whatever the damage leads to
         if is_image:
             return _Seen(None, reason=f"cannot be decoded ({error})", is_image=True)
@@ -193,7 +208,7 @@ def _look_at_image(data: bytes) -> _Seen:
         if not kept:
             large = image.width * image.height > _LARGE
             with _one_large if large else contextlib.nullcontext():
-                image = _upright(image)
+                image = image_file.upright(image)
         return _Seen((image.height, image.width), hashlib.sha256(data).digest())
 
 
@@ -207,9 +222,7 @@ def _images(index: sqlite3.Connection, root: Path, split: str) -> Iterator[Label
         data = _read(path)
         if hashlib.sha256(data).digest() != content:
             raise ConfigError(f"{path}: changed while the folder was read; run it again")
-        if not data.startswith(_KEPT):
-            data = _to_png(data)
-        yield LabelledImage(data, label, height, width, name)
+        yield LabelledImage(image_file.png_or_jpeg(data), label, height, width, name)
 
 
 def _count_left_out(index: sqlite3.Connection) -> tuple[int, int, str]:
@@ -233,24 +246,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _to_png(data: bytes) -> bytes:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data)) as image:
-            upright = _upright(image)
-    buffer = io.BytesIO()
-    upright.save(buffer, "PNG", icc_profile=None)
-    return buffer.getvalue()
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The decoded first frame, turned as its EXIF says, in a mode that PNG has."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode in _PNG_MODES:
-        return image
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
 def _counts(index: sqlite3.Connection) -> dict[str, int]:

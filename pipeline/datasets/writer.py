@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -43,6 +43,9 @@ class Dataset:
     made: bool  # False when it was there already
     skipped_example: str = ""  # the first file that was passed over; see `Source`
     damaged: tuple[str, ...] = ()  # the first images that cannot be decoded, and why
+    # Split -> names of the classes that only the other split has; of one that was there already
+    # it is not known.
+    lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def write_dataset(
@@ -77,7 +80,7 @@ def write_dataset(
         if existing is not None:
             return existing
         with staging(out) as folder:
-            description = _write(images, folder, images_per_shard, progress)
+            description, lacking = _write(images, folder, images_per_shard, progress)
             _list_left_out(images, folder)
             (folder / manifest.FILE).write_text(description.to_json(), encoding="utf-8")
             made = publish(folder, out)
@@ -89,7 +92,7 @@ def write_dataset(
         if existing is None:
             raise ConfigError(f"{given}: was removed while the data set was made; run it again")
         return existing
-    return _dataset(images, out, description, True)
+    return replace(_dataset(images, out, description, True), lacking=lacking)
 
 
 def _check_place(out: Path, given: str | Path, source: Path | None) -> None:
@@ -127,10 +130,14 @@ def _existing(images: Source, out: Path, given: str | Path) -> Dataset | None:
     return _dataset(images, out, there, False)
 
 
-def _write(images: Source, folder: Path, images_per_shard: int, progress: Progress) -> Manifest:
+def _write(
+    images: Source, folder: Path, images_per_shard: int, progress: Progress
+) -> tuple[Manifest, dict[str, tuple[str, ...]]]:
+    """Returns the description, and for each split the classes that only the other one has."""
     total = sum(images.counts.values())
     shards: list[Shard] = []
-    heights, widths, labels = _Range(), _Range(), set()
+    heights, widths = _Range(), _Range()
+    labels: dict[str, set[int | None]] = {TRAIN: set(), EVAL: set()}
     done = 0
     for split in (TRAIN, EVAL):
         (folder / split).mkdir()
@@ -143,19 +150,19 @@ def _write(images: Source, folder: Path, images_per_shard: int, progress: Progre
                     writer.write(encode_example(image.encoded, image.label, image.source))
                     heights.add(image.height)
                     widths.add(image.width)
-                    labels.add(image.label is not None)
+                    labels[split].add(image.label)
                     written += 1
                     done += 1
                     progress("writing", done, total)
             shards.append(Shard(path, written, (folder / path).stat().st_size))
-    return Manifest(
+    description = Manifest(
         name=images.name,
         fingerprint=images.fingerprint,
         images={
             split: sum(shard.images for shard in shards if shard.file.startswith(f"{split}/"))
             for split in (TRAIN, EVAL)
         },
-        labelled=labels == {True},
+        labelled=bool(shards) and None not in labels[TRAIN] | labels[EVAL],
         label_names=list(images.label_names) if images.label_names else None,
         height=heights.bounds,
         width=widths.bounds,
@@ -163,6 +170,15 @@ def _write(images: Source, folder: Path, images_per_shard: int, progress: Progre
         damaged_files=images.damaged_files,
         shards=shards,
     )
+    return description, {
+        split: tuple(_class_name(label, images.label_names) for label in sorted(missing))
+        for split, other in ((TRAIN, EVAL), (EVAL, TRAIN))
+        if (missing := labels[other] - labels[split] - {None})
+    }
+
+
+def _class_name(label: int, names: tuple[str, ...] | None) -> str:
+    return names[label] if names else str(label)
 
 
 def _list_left_out(images: Source, folder: Path) -> None:
