@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from components import rollout, serving_config
+from components.errors import after
 from components.object_store import Folder
 from components.release import MODELS, SERVED, Release, StoreError, complete, stage, to_json
 from components.rollout import Rollout, Served
@@ -188,8 +189,8 @@ def _upload(folder: Folder, staging: Path, version: int) -> None:
             folder.write(f"releases/{version}.png", (staging / "picture").read_bytes())
         folder.write(f"releases/{version}.md", (staging / "card").read_bytes())
         folder.write(f"releases/{version}.json", (staging / "manifest").read_bytes())
-    except BaseException:
-        with contextlib.suppress(Exception):  # else the next writer does it
+    except BaseException as failure:
+        with after(failure, "a later writer removes what is left of it"):
             _remove_files(folder, version)
         raise
 
