@@ -13,7 +13,7 @@ from apache_beam.utils import shared
 
 from components import features
 from components.errors import PipelineError
-from components.example_gen import layout
+from components.example_gen import file_names
 from components.release import Release
 from models import images as image_ops
 from pipeline import bulk_job, codes_file, model_errors
@@ -55,9 +55,10 @@ def encode_records(
     Raises:
         PipelineError: naming file, record and reason; then nothing is left in `out`.
     """
-    suffixes = [kind + gzip for kind in (".tfrecord", ".tfrecords") for gzip in (".gz", "")]
+    kinds = (".tfrecord", ".tfrecords", ".tfrec", ".record")
+    suffixes = [kind + gzip for kind in kinds for gzip in (".gz", "")]
     jobs = bulk_job.find_jobs(
-        data, out, layout.is_tfrecord, (*suffixes, ".gz"), "TFRecords (*.tfrecord[.gz])"
+        data, out, file_names.is_tfrecord, (*suffixes, ".gz"), "TFRecords (*.tfrecord[.gz])"
     )
     return bulk_job.run(jobs, EncodeFile(release, skip_unusable), out, beam_args, progress)
 

@@ -56,6 +56,8 @@ class Run:
         run_key: hash of all that the run depends on; a repetition has the same.
         baseline_version: release to compare with, 0 for none, -1 for the latest at run time.
         push_id: names this push, so that a rerun never releases the same candidate twice.
+        data_fingerprint: of the files that the run was planned with; empty for whatever is there.
+        data_left_out: which split of `data` is not read, and why; empty where all are.
         data_at_hand: whether `data` can be looked at now, for its layout; otherwise whoever
             runs ExampleGen does.
     """
@@ -67,6 +69,8 @@ class Run:
     run_key: str
     baseline_version: int
     push_id: str
+    data_fingerprint: str = ""
+    data_left_out: str = ""
     data_at_hand: bool = True
 
 
@@ -103,8 +107,12 @@ def create_pipeline(
 def _components(config: Config, run: Run) -> list[BaseComponent]:
     image = config.data.image
     look = layout.input_config_for if run.data_at_hand else layout.undecided
+    found = look(run.data)
     example_gen = ImageExampleGen(
-        *look(run.data),
+        found.input_base,
+        found.input_config,
+        found.output_config,
+        fingerprint=run.data_fingerprint,
         max_rejected_fraction=config.data.max_rejected_fraction,
         code_version=_code("ImageExampleGen"),
     )

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from google.protobuf import any_pb2, struct_pb2
 from tfx.components.example_gen import component
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2, range_config_pb2
 
-from components.example_gen import layout
+from components.example_gen import layout, settings
+from components.example_gen.driver import Driver
 from components.example_gen.executor import Executor
 
 
 class ImageExampleGen(component.FileBasedExampleGen):
     """Ingests TFRecords of tf.train.Example with an `image` and perhaps a `label`.
 
-    Spans, versions and fingerprints are TFX's. Records without a usable PNG or JPEG are left out
-    and reported in `rejected/` of the Examples artifact; too many of them stop the run.
+    Spans and versions are as TFX has them; the paths of the data are literal. Records without a
+    usable PNG or JPEG are left out and reported in `rejected/` of the Examples artifact; too many
+    of them stop the run.
 
     Component `outputs` contains:
      - `examples`: `standard_artifacts.Examples`, one split per input or output split.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+    DRIVER_CLASS = Driver
 
     def __init__(
         self,
@@ -31,35 +33,35 @@ class ImageExampleGen(component.FileBasedExampleGen):
         *,
         code_version: str,
         max_rejected_fraction: float = 0.01,
+        fingerprint: str = "",
         range_config: range_config_pb2.RangeConfig | None = None,
     ) -> None:
         """Args:
         input_base: directory of the data.
-        input_config: splits and their patterns below it; by default found by looking
-            (`layout.input_config_for`).
+        input_config: splits and their patterns below it (`input_files.find`); by default found
+            by looking (`layout.input_config_for`).
         output_config: how to split one input split; by default 90/10 by the image's hash.
         code_version: of our sources; part of the cache key.
         max_rejected_fraction: share of the records, 0 to 1, that may be unusable.
+        fingerprint: of the files that a run was planned with; others stop it. None by default.
         range_config: which span to read; the latest by default.
 
         Raises:
             PipelineError: without `input_config`, when the directory holds no image TFRecords.
         """
         if input_config is None:
-            input_base, input_config, found = layout.input_config_for(input_base)
+            input_base, input_config, found, _ = layout.input_config_for(input_base)
             output_config = output_config or found
         if output_config is None and len(input_config.splits) == 1:
             output_config = layout.nine_to_one()
-        settings = struct_pb2.Struct()
-        settings.update(
-            {"max_rejected_fraction": max_rejected_fraction, "code_version": code_version}
-        )
-        packed = any_pb2.Any()
-        packed.Pack(settings)
         super().__init__(
             input_base=input_base,
             input_config=input_config,
             output_config=output_config,
-            custom_config=example_gen_pb2.CustomConfig(custom_config=packed),
+            custom_config=settings.pack(
+                max_rejected_fraction=max_rejected_fraction,
+                code_version=code_version,
+                fingerprint=fingerprint,
+            ),
             range_config=range_config,
         )

@@ -8,7 +8,6 @@ from collections import Counter
 from typing import Any
 
 import apache_beam as beam
-from google.protobuf import struct_pb2
 from tfx import types
 from tfx.components.example_gen import utils
 from tfx.components.util import examples_utils
@@ -20,7 +19,7 @@ from tfx.utils import proto_utils
 
 from components import features
 from components.errors import PipelineError
-from components.example_gen import layout
+from components.example_gen import input_files, settings
 from components.example_gen.records import FileResult, InputFile, Split, sort_records
 
 # Folders of the Examples artifact beside `Split-<name>`.
@@ -44,8 +43,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         artifact's custom properties `num_records` and `num_rejected` repeat the totals.
 
         Raises:
-            PipelineError: without input files, for a damaged file, above the tolerated share of
-                unusable records, or when a split comes out empty. The splits are removed then.
+            PipelineError: without input files, for files that are damaged or change meanwhile,
+                above the tolerated share of unusable records, or when a split comes out empty.
+                The splits are removed then.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         artifact = artifact_utils.get_single_instance(
@@ -64,11 +64,19 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(artifact, "tfrecords_gzip")
 
-        files = _input_files(input_base, input_config, output_config)
+        found = input_files.find(input_base, input_config.splits)
+        files = _input_files(found, output_config)
         try:
             results = self._sort(files, artifact)
             _raise_if_damaged(results)
-            limit = _settings(exec_properties)["max_rejected_fraction"]
+            planned = exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME, found.fingerprint)
+            now = input_files.find(input_base, input_config.splits).fingerprint
+            if not planned == found.fingerprint == now:
+                raise PipelineError(
+                    f"ImageExampleGen: the files in {input_base} changed while they were read; "
+                    "run it again once they are written"
+                )
+            limit = settings.read(exec_properties)["max_rejected_fraction"]
             summary = _summarise(results)
             with fileio.open(os.path.join(artifact.uri, REJECTED, "summary.json"), "w") as file:
                 json.dump(summary, file, indent=2)
@@ -113,15 +121,8 @@ def _sort_file(source: InputFile, uri: str) -> str:
     ).to_json()
 
 
-def _settings(exec_properties: dict[str, Any]) -> dict[str, Any]:
-    config, settings = example_gen_pb2.CustomConfig(), struct_pb2.Struct()
-    proto_utils.json_to_proto(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY], config)
-    config.custom_config.Unpack(settings)
-    return dict(settings)
-
-
 def _input_files(
-    input_base: str, input_config: example_gen_pb2.Input, output_config: example_gen_pb2.Output
+    found: input_files.InputFiles, output_config: example_gen_pb2.Output
 ) -> list[InputFile]:
     partition = output_config.split_config
     if partition.partition_feature_name not in ("", features.IMAGE):
@@ -131,16 +132,9 @@ def _input_files(
         )
     hashed = tuple(Split(split.name, split.hash_buckets) for split in partition.splits)
     files: list[InputFile] = []
-    for split in input_config.splits:
-        pattern = os.path.join(input_base, split.pattern)
-        paths = sorted(path for path in fileio.glob(pattern) if layout.is_tfrecord(path))
-        if not paths:
-            raise PipelineError(
-                f"ImageExampleGen: no TFRecord files match {pattern}; in the directory, "
-                f"{layout.EXPECTED}"
-            )
+    for split in found.splits:
         splits = hashed or (Split(split.name),)
-        for path in paths:
+        for path in split.paths:
             files.append(InputFile(len(files), path, splits, partition.partition_feature_name))
     return files
 

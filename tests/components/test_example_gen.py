@@ -60,9 +60,8 @@ class Run:
         self.root = root
 
     def __call__(self, data, max_rejected_fraction=0.01, code_version="1") -> Path:
-        found = layout.input_config_for(str(data))
         component = ImageExampleGen(
-            *found, code_version=code_version, max_rejected_fraction=max_rejected_fraction
+            str(data), code_version=code_version, max_rejected_fraction=max_rejected_fraction
         )
         connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
             str(self.root / "metadata.sqlite")
@@ -264,7 +263,7 @@ def test_files_that_vanish_after_the_layout_was_found(tmp_path, run):
     gone = write(tmp_path / "data/eval/a.tfrecord", good(2))
     found = layout.input_config_for(str(tmp_path / "data"))
     gone.unlink()
-    component = ImageExampleGen(*found, code_version="1")
+    component = ImageExampleGen(*found[:3], code_version="1")
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
         str(tmp_path / "metadata.sqlite")
     )
