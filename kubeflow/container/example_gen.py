@@ -93,7 +93,7 @@ def _staged(uri: str) -> str:
         place = target / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.touch()
-    local = os.path.join(target, pattern)
+    local = os.path.join(target, pattern) if pattern else str(target)
     try:
         found = layout.input_config_for(local)
     except PipelineError as error:
