@@ -20,6 +20,7 @@ from components.data_gate.component import DataGate
 from components.evaluator.component import ReconstructionEvaluator
 from components.example_gen import layout
 from components.example_gen.component import ImageExampleGen
+from components.imported_schema import ImportedSchema
 from components.pusher.component import ReleasePusher
 from components.tokenizer.component import Tokenizer
 from components.trainer.config import PriorSettings, TrainerSettings, VQVAESettings, WarmStart
@@ -161,7 +162,7 @@ def _validation(config: Config, examples: Channel) -> list[BaseComponent]:
     """Statistics, schema, anomalies, and the gate that stops the run on them, in this order."""
     statistics = tfx.components.StatisticsGen(examples=examples)
     if config.data.schema_path:
-        schema = tfx.components.ImportSchemaGen(schema_file=config.data.schema_path)
+        schema = ImportedSchema(config.data.schema_path).with_id("ImportSchemaGen")
     else:
         schema = tfx.components.SchemaGen(
             statistics=statistics.outputs["statistics"], infer_feature_shape=False

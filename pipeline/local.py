@@ -9,7 +9,7 @@ import os
 
 from tfx.orchestration import metadata
 
-from components import release_store
+from components import imported_schema, release_store
 from components.errors import one_line
 from components.example_gen import input_files, layout
 from components.example_gen.layout import Layout
@@ -85,13 +85,14 @@ def run_pipeline(config: Config, run: Run, root: Root, observe: Observer) -> lis
 
 
 def _run_key(config: Config, data: str) -> str:
-    """Hash of all that a run's results depend on: configuration, code, and the data's files."""
+    """Hash of all that a run's results depend on: configuration, code, data and schema."""
     data = os.path.abspath(data)
     facts = [
         config.model_dump_json(),
         code_fingerprint(),
         data,
         _fingerprint(layout.input_config_for(data)),
+        imported_schema.content(config.data.schema_path or ""),
     ]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 

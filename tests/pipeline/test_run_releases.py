@@ -126,8 +126,13 @@ def key(tmp_path):
     """The key of a run on data below `tmp_path`."""
     source = tmp_path / "tiny.yaml"
     source.write_text(CONFIG)
-    config = configuration.load(str(source))
-    return lambda data: local.plan(config, str(tmp_path / data), Root(tmp_path / "root")).run_key
+    root = Root(tmp_path / "root")
+
+    def key(data: str | Path, *overrides: str) -> str:
+        config = configuration.load(str(source), overrides)
+        return local.plan(config, str(tmp_path / data), root).run_key
+
+    return key
 
 
 def test_the_key_of_a_run_tells_what_links_lead_to(tmp_path, key):
@@ -160,6 +165,15 @@ def test_the_key_of_a_run_tells_a_file_that_was_written_again_within_a_second(tm
     (tmp_path / "data/notes.txt").write_text("not read")
     os.utime(file, ns=(10**18, 10**18))
     assert key("data") == first
+
+
+def test_the_key_of_a_run_tells_what_a_curated_schema_says(tmp_path, key):
+    write_splits(tmp_path / "data", 10)
+    schema = tmp_path / "schema.pbtxt"
+    schema.write_text("feature { name: 'image' type: BYTES }")
+    first = key("data", f"data.schema_path={schema}")
+    schema.write_text("feature { name: 'image' type: BYTES } # seen")
+    assert key("data", f"data.schema_path={schema}") != first
 
 
 @pytest.mark.parametrize(
