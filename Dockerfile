@@ -29,7 +29,7 @@ RUN --mount=type=secret,id=pip --mount=type=secret,id=ca \
     && python3 -m pip install --quiet --root-user-action=ignore --break-system-packages \
         --no-cache-dir 'uv>=0.9'
 WORKDIR /src
-COPY pyproject.toml setup.py README.md requirements.lock requirements-gpu.lock ./
+COPY pyproject.toml setup.py README.md LICENSE requirements.lock requirements-gpu.lock ./
 COPY scripts/image_packages.sh scripts/
 
 FROM build AS packages-cpu
