@@ -110,8 +110,8 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     outputs = {component.name: component.outputs for component in components}
     evaluation = results.read(outputs["Evaluator"]["evaluation"])
     show_verdict(console, evaluation)
-    repeated_push = components[-1].state == "cached"
-    status = _outcome(console, evaluation, outputs, repeated_push)
+    states = {component.name: component.state for component in components}
+    status = _outcome(console, evaluation, outputs, repeated=states["Pusher"] == "cached")
     if status == RELEASED:
         _show_canary(console, release_store.served(run.serving))
         _show_path(console, "release", Path(run.serving))

@@ -74,12 +74,13 @@ def input_config_for(data_path: str) -> Layout:
     if not os.path.isdir(base):
         raise PipelineError(f"data: no directory {base}; {EXPECTED}")
     if not pattern and any(map(_SPAN_FOLDER.fullmatch, os.listdir(base))):
-        if _holds_records(base):
+        if not _holds_records(base):
+            pattern = "span-{SPAN}"
+        elif spans.newest(base, "span-{SPAN}", _holds_records):
             raise PipelineError(
                 f"data: {base} holds TFRecords both in folders span-1, span-2, … and beside them; "
                 "keep one of them"
             )
-        pattern = "span-{SPAN}"
     newest = spans.newest(base, pattern, _holds_records)
     if newest is None:
         where = os.path.join(base, pattern) if pattern else base
