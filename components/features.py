@@ -7,6 +7,9 @@ import numpy as np
 # Examples as the user writes them, and (with other contents) as Transform writes them.
 IMAGE = "image"  # PNG or JPEG bytes; after Transform H·W·C raw uint8 bytes, row-major
 LABEL = "label"  # int64; after Transform always present, NO_LABEL where there was none
+# Only as a maker of data sets writes them: bytes, the file that the image was read from. It is
+# for messages about images that cannot be used, and ImageExampleGen does not pass it on.
+SOURCE = "source"
 
 # What Transform's analyzers found, repeated on every record so that it reaches the Trainer.
 NUM_CLASSES = "num_classes"  # int64, largest label + 1; 0 without labels

@@ -10,6 +10,7 @@ speak S3), files in HOME, or the service account of the pod. None is ever an arg
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ import fsspec
 from components.errors import PipelineError, one_line
 
 _SAME_AS_S3 = ("minio://", "s3a://")
+# What a disk of this machine says when no more goes on it.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
 
 
@@ -149,6 +152,8 @@ def _changed(facts: dict) -> float:
 
 
 def _mend(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return "make room on this machine's disk"
     if isinstance(error, PermissionError) or "Credentials" in type(error).__name__:
         return (
             "give the process credentials for it: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in "

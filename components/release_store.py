@@ -337,7 +337,11 @@ def _folder(store: str | Path) -> Path:
         raise StoreError(
             f"release store {store}: this command needs a folder of a mounted file system"
         )
-    return Path(store).absolute()
+    root = Path(store).absolute()
+    if (mark := store_writer.mirror_path(root)).is_file():
+        source = json.loads(mark.read_text(encoding="utf-8"))["store"]
+        raise StoreError(f"{root} is a mirror for servers, not a release store; name {source}")
+    return root
 
 
 def _known(root: Path) -> str:

@@ -19,7 +19,7 @@ def render(base: str | Path, models: Sequence[str], served: Served) -> str:
 
     Args:
         base: absolute path of the store as the server sees it; TensorFlow Serving expands
-            neither variables nor relative paths.
+            neither variables nor relative paths, and opens of URIs `gs://` only.
         models: names of the models, each a folder of versions below `base`.
         served: the versions to load and their labels.
     """

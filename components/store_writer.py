@@ -139,6 +139,11 @@ def picture_path(root: Path, version: int) -> Path:
     return root / "releases" / f"{version}.png"
 
 
+def mirror_path(root: Path) -> Path:
+    """Where a folder that is a mirror of another store, for servers, says of which."""
+    return root / ".mirror" / "source.json"
+
+
 def manifest_path(root: Path, version: int) -> Path:
     """The manifest of a release."""
     return root / "releases" / f"{version}.json"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from models.orientation import exif_orientation, upright
+
 # Larger images are refused by their header, before a decoder allocates anything for them.
 MAX_PIXELS = 64 * 2**20
 
@@ -27,7 +29,7 @@ def preprocess_images(encoded: tf.Tensor, image_shape: tuple[int, int, int]) -> 
     """Decodes PNG and JPEG images, crops them to the target's aspect ratio and resizes them.
 
     Transparency is composited over white, 16-bit channels are rounded to 8, the EXIF orientation
-    of a JPEG is applied, CMYK becomes RGB. The centre is cropped, then resized with an
+    is applied, CMYK becomes RGB. The centre is cropped, then resized with an
     antialiased triangle filter; an image that already has the target's size passes bit by bit.
     With one channel, luma is (19595 R + 38470 G + 7471 B + 2^15) >> 16 (ITU-R 601), which keeps
     gray images exactly. Memory beyond the result is that of a few images, only one of them large.
@@ -84,9 +86,9 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
 def _decode(encoded: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
     with tf.control_dependencies([sides]):  # which are refused first
         encoded = tf.identity(encoded)
-    pixels = tf.cond(
-        _starts_with(encoded, _PNG), lambda: _decode_png(encoded), lambda: _decode_jpeg(encoded)
-    )
+    is_png = _starts_with(encoded, _PNG)
+    pixels = tf.cond(is_png, lambda: _decode_png(encoded), lambda: _decode_jpeg(encoded))
+    pixels = upright(pixels, exif_orientation(encoded, is_png))
     return tf.ensure_shape(pixels, [None, None, 3])
 
 
@@ -99,11 +101,8 @@ def upright_sizes(encoded: tf.Tensor) -> tf.Tensor:
 
     def one(image: tf.Tensor) -> tf.Tensor:
         sides = _sides(image)
-
-        def jpeg() -> tf.Tensor:
-            return tf.where(_orientation(image) >= 5, sides[::-1], sides)
-
-        return tf.cond(_starts_with(image, _PNG), lambda: sides[::-1], jpeg)
+        orientation = exif_orientation(image, _starts_with(image, _PNG))
+        return tf.where(orientation >= 5, sides[::-1], sides)
 
     with tf.device("/CPU:0"):
         return tf.map_fn(one, encoded, fn_output_signature=tf.TensorSpec([2], tf.int32))
@@ -145,10 +144,7 @@ def reason_unusable(encoded: bytes) -> str | None:
 
 
 def _sides(encoded: tf.Tensor) -> tf.Tensor:
-    """What the header says of an image's size, int32 [2]; refuses what is not to be decoded.
-
-    Width and height of a PNG, height and width of a JPEG.
-    """
+    """Height and width in an image's header, int32 [2]; refuses what is not to be decoded."""
     is_png = _starts_with(encoded, _PNG)
     known = tf.debugging.Assert(
         is_png | _starts_with(encoded, _JPEG), ["images: not a PNG or JPEG image"]
@@ -159,8 +155,8 @@ def _sides(encoded: tf.Tensor) -> tf.Tensor:
             tf.strings.length(encoded) >= _IHDR_END, ["images: truncated PNG image"]
         )
         with tf.control_dependencies([whole]):
-            sides = tf.strings.substr(encoded, 16, 8)
-        return tf.io.decode_raw(sides, tf.int32, little_endian=False)
+            width_height = tf.strings.substr(encoded, 16, 8)
+        return tf.io.decode_raw(width_height, tf.int32, little_endian=False)[::-1]
 
     def jpeg() -> tf.Tensor:
         return tf.image.extract_jpeg_shape(encoded, name=_UNDECODABLE)[:2]
@@ -222,78 +218,7 @@ def _composite_over_white(rgb: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
 
 def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     # CMYK and YCCK come out as RGB too.
-    pixels = tf.io.decode_jpeg(
-        encoded, channels=3, dct_method="INTEGER_ACCURATE", name=_UNDECODABLE
-    )
-    orientation = _orientation(encoded)
-    return tf.cond(orientation > 1, lambda: _upright(pixels, orientation), lambda: pixels)
-
-
-def _orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """The EXIF orientation, int32 [] in 1..8, of a JPEG; 1 where there is none."""
-    has_exif = tf.strings.regex_full_match(
-        tf.strings.substr(encoded, 0, 2**16), r"(?s)\C*Exif\x00\x00\C*"
-    )
-    return tf.cond(has_exif, lambda: _exif_orientation(encoded), lambda: tf.constant(1))
-
-
-def _exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """The orientation tag of a JPEG that seems to have one."""
-    size = tf.strings.length(encoded)
-
-    def searching(position: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
-        return (tiff == 0) & (position + 10 <= size)
-
-    def next_segment(position: tf.Tensor, tiff: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # Marker (2 bytes), length of what follows it (2), and of APP1 the signature (6).
-        head = tf.cast(
-            tf.io.decode_raw(tf.strings.substr(encoded, position, 4), tf.uint8), tf.int32
-        )
-        fill = (head[0] == 0xFF) & (head[1] == 0xFF)
-        is_segment = (head[0] == 0xFF) & (head[1] != 0xDA)  # 0xDA: the picture itself begins
-        is_exif = (head[1] == 0xE1) & (tf.strings.substr(encoded, position + 4, 6) == b"Exif\0\0")
-        following = tf.where(fill, position + 1, position + 2 + head[2] * 256 + head[3])
-        return (
-            tf.where(is_segment, following, size),
-            tf.where(is_segment & is_exif, position + 10, 0),
-        )
-
-    _, tiff = tf.while_loop(searching, next_segment, [tf.constant(2), tf.constant(0)])
-    return tf.cond(
-        tiff > 0,
-        lambda: _tiff_orientation(tf.strings.substr(encoded, tiff, 2**16)),
-        lambda: tf.constant(1),
-    )
-
-
-def _tiff_orientation(tiff: tf.Tensor) -> tf.Tensor:
-    """Tag 0x0112 of the first directory of a TIFF header, of either byte order."""
-    # Sixteen zero bytes make every fixed-size read below fall inside, whatever the file claims.
-    data = tf.cast(tf.io.decode_raw(tiff + 16 * b"\0", tf.uint8), tf.int64)
-    size = tf.size(data, out_type=tf.int64) - 16
-    weights = tf.constant([2**24, 2**16, 2**8, 1], tf.int64)
-    weights = tf.cond(data[0] == ord("M"), lambda: weights, lambda: weights[::-1])
-    # Weights of a two-byte number: the last two of big-endian, the first two of little-endian.
-    short = tf.cond(data[0] == ord("M"), lambda: weights[2:], lambda: weights[:2])
-
-    directory = tf.clip_by_value(tf.reduce_sum(data[4:8] * weights), 0, size)
-    count = tf.reduce_sum(data[directory : directory + 2] * short)
-    count = tf.clip_by_value(count, 0, tf.maximum(size - directory - 2, 0) // 12)
-    start = directory + 2
-    # Per entry: tag 2, type 2, count 4, value 4 bytes.
-    entries = tf.reshape(data[start : start + 12 * count], [-1, 12])
-    tags = tf.linalg.matvec(entries[:, 0:2], short)
-    values = tf.linalg.matvec(entries[:, 8:10], short)
-    found = tf.reduce_max(tf.where(tags == 0x0112, values, 1))
-    return tf.cast(tf.where((found >= 1) & (found <= 8), found, 1), tf.int32)
-
-
-def _upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Undoes an EXIF orientation: 5 to 8 swap the axes, then either axis may be mirrored."""
-    pixels = tf.cond(orientation >= 5, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
-    vertical = tf.reduce_any(orientation == [3, 4, 7, 8])
-    horizontal = tf.reduce_any(orientation == [2, 3, 6, 7])
-    return tf.reverse(pixels, tf.boolean_mask([0, 1], tf.stack([vertical, horizontal])))
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE", name=_UNDECODABLE)
 
 
 def _fit(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:

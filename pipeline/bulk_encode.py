@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 from apache_beam.utils import shared
+from pydantic import ValidationError
 
 from components import features
 from components.errors import PipelineError
-from components.example_gen import file_names
+from components.example_gen import file_names, record_file
+from components.example_gen.config import FeatureNames
+from components.example_gen.parsing import label_type, parse, reason_unusable, source_of
+from components.example_gen.rejection import Rejection
 from components.release import Release
 from models import images as image_ops
 from pipeline import bulk_job, codes_file, model_errors
@@ -24,10 +30,6 @@ from pipeline.disk_models import load
 IMAGES_PER_FILE = 10_000
 _BATCH = 64  # records in memory at a time, as many again are read ahead
 
-_FEATURES = {
-    features.IMAGE: tf.io.FixedLenFeature([], tf.string),
-    features.LABEL: tf.io.VarLenFeature(tf.int64),
-}
 # Of a batch; in a codes file they are the arrays of the same names.
 _COLUMNS = ("codes", "labels", "sizes", "records")
 
@@ -39,35 +41,39 @@ def encode_records(
     beam_args: Sequence[str],
     skip_unusable: bool,
     progress: Progress,
+    names: FeatureNames | None = None,
 ) -> Summary:
     """Encodes every image of a folder of TFRecords.
 
     Args:
         release: whose encoder is used.
-        data: folder of TFRecords, in it or below it, with `image` and perhaps `label`.
+        data: folder of TFRecords, in it or below it, with images and perhaps labels.
         out: new or empty folder; gets the same subfolders, and in them one or more files of codes
             for each file of images, of at most `IMAGES_PER_FILE`.
         beam_args: of Beam's runner.
         skip_unusable: leave out the records that cannot be used and list them in `skipped.jsonl`,
             instead of stopping at the first.
         progress: told of every file.
+        names: of the features; those that are not set are what the release was trained with.
 
     Raises:
         PipelineError: naming file, record and reason; then nothing is left in `out`.
     """
+    names = _names(release, names or FeatureNames())
     kinds = (".tfrecord", ".tfrecords", ".tfrec", ".record")
     suffixes = [kind + gzip for kind in kinds for gzip in (".gz", "")]
     jobs = bulk_job.find_jobs(
         data, out, file_names.is_tfrecord, (*suffixes, ".gz"), "TFRecords (*.tfrecord[.gz])"
     )
-    return bulk_job.run(jobs, EncodeFile(release, skip_unusable), out, beam_args, progress)
+    return bulk_job.run(jobs, EncodeFile(release, names, skip_unusable), out, beam_args, progress)
 
 
 class EncodeFile(beam.DoFn):
     """Encodes one file of records."""
 
-    def __init__(self, release: Release, skip_unusable: bool):
+    def __init__(self, release: Release, names: FeatureNames, skip_unusable: bool):
         self._release = release
+        self._names = names
         self._skip_unusable = skip_unusable
         self._shared = shared.Shared()
 
@@ -82,7 +88,8 @@ class EncodeFile(beam.DoFn):
             parts: list[dict[str, np.ndarray]] = []
             rows = start = 0
             for records in _read(job):
-                batch = self._encode(job, records, start, result)
+                numbers = np.arange(start, start + len(records))
+                batch = self._encode(job, records, numbers, result)
                 start += len(records)
                 if rows + len(batch["codes"]) > IMAGES_PER_FILE:
                     self._write(job, parts, result)
@@ -93,42 +100,54 @@ class EncodeFile(beam.DoFn):
             self._write(job, parts, result)
 
     def _encode(
-        self, job: Job, records: tf.Tensor, start: int, result: Result
+        self, job: Job, records: tf.Tensor, numbers: np.ndarray, result: Result
     ) -> dict[str, np.ndarray]:
-        """Columns of the records that can be used; their places are counted from `start`."""
+        """Columns of the records that can be used; `numbers` are their places in the file."""
         # Graph code cannot catch an error. Halving finds the few records that cause one, and
-        # leaves the many others in batches.
+        # leaves the many others in batches. Those of one file have labels of one type, as a rule.
         try:
-            parsed = _parse(records)
-            codes = self._signature(images=parsed["images"])["codes"].numpy()
+            parsed = _parser(self._names, label_type(records[0].numpy(), self._names))(records)
+            usable = parsed["usable"].numpy()
+            codes = self._codes(parsed["images"])
         except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # as its message
             if len(records) == 1:
-                return self._unusable(job, records.numpy()[0], start, error, result)
+                self._leave_out(job, records.numpy()[0], int(numbers[0]), error, result)
+                return {name: np.zeros([0], np.int64) for name in _COLUMNS}
             half = len(records) // 2
             parts = [
-                self._encode(job, records[:half], start, result),
-                self._encode(job, records[half:], start + half, result),
+                self._encode(job, records[:half], numbers[:half], result),
+                self._encode(job, records[half:], numbers[half:], result),
             ]
             parts = [part for part in parts if len(part["codes"])] or parts[:1]
             return {name: np.concatenate([part[name] for part in parts]) for name in _COLUMNS}
+        for place in np.flatnonzero(~usable):
+            self._leave_out(job, records[place].numpy(), int(numbers[place]), None, result)
         return {
-            "codes": codes_file.narrowest(codes),
+            "codes": codes,
             "labels": parsed["labels"].numpy(),
             "sizes": parsed["sizes"].numpy(),
-            "records": np.arange(start, start + len(codes)),
+            "records": numbers[usable],
         }
 
-    def _unusable(
-        self, job: Job, record: bytes, number: int, error: Exception, result: Result
-    ) -> dict[str, np.ndarray]:
-        reason = _reason(record, error)
+    def _codes(self, encoded: tf.Tensor) -> np.ndarray:
+        if not len(encoded):
+            return np.zeros([0], np.int64)
+        return codes_file.narrowest(self._signature(images=encoded)["codes"].numpy())
+
+    def _leave_out(
+        self, job: Job, record: bytes, number: int, error: Exception | None, result: Result
+    ) -> None:
+        reason, detail = reason_unusable(record, self._names)
+        if reason == "cannot be parsed" and isinstance(error, tf.errors.OpError):
+            reason = model_errors.message(error)
+        rejection = Rejection(job.name, number, reason, detail, source_of(record))
         if not self._skip_unusable:
+            origin = rejection.origin and f"{rejection.origin},"
             raise PipelineError(
-                f"{job.source}: record {number} cannot be used: {reason}; mend the file, or leave "
-                "such records out with --skip-unusable"
+                f"{job.source}: record {number}{origin} cannot be used: {rejection.why}; mend the "
+                "file, or leave such records out with --skip-unusable"
             ) from error
-        result.skipped.append((number, reason))
-        return {name: np.zeros([0], np.int64) for name in _COLUMNS}
+        result.skipped.append(asdict(rejection))
 
     def _write(self, job: Job, parts: list[dict[str, np.ndarray]], result: Result) -> None:
         if not parts:
@@ -150,52 +169,51 @@ class EncodeFile(beam.DoFn):
         result.images += count
 
 
-@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-def _parse(records: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Images string [N], labels int64 [N] (-1 for none) and sizes int32 [N, 2] of Examples."""
-    parsed = tf.io.parse_example(records, _FEATURES)
-    labels = parsed[features.LABEL]
-    valid = tf.debugging.Assert(
-        (labels.dense_shape[1] <= 1) & tf.reduce_all(labels.values >= features.NO_LABEL),
-        [features.LABEL],
-    )
-    with tf.control_dependencies([valid]):
-        one_wide = tf.SparseTensor(
-            labels.indices, labels.values, tf.stack([labels.dense_shape[0], 1])
-        )
-        dense = tf.sparse.to_dense(one_wide, tf.constant(features.NO_LABEL, tf.int64))
-    encoded = parsed[features.IMAGE]
-    return {
-        "images": encoded,
-        "labels": tf.reshape(dense, [-1]),
-        "sizes": image_ops.upright_sizes(encoded),
-    }
+@functools.cache
+def _parser(
+    names: FeatureNames, label_type: tf.DType
+) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """A function of Examples, string [N], of which M can be used as far as `parse` tells.
+
+    It gives images string [M], labels int64 [M] (-1 for none), sizes int32 [M, 2], and usable
+    bool [N].
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def parser(records: tf.Tensor) -> dict[str, tf.Tensor]:
+        parsed = parse(records, names, label_type)
+        encoded = tf.boolean_mask(parsed.images, parsed.usable)
+        return {
+            "images": encoded,
+            "labels": tf.boolean_mask(parsed.labels, parsed.usable),
+            "sizes": image_ops.upright_sizes(encoded),
+            "usable": parsed.usable,
+        }
+
+    return parser
 
 
 def _read(job: Job) -> Iterator[tf.Tensor]:
     """Batches of a file's records, string [<= _BATCH]."""
-    compression = "GZIP" if job.source.endswith(".gz") else ""
-    records = tf.data.TFRecordDataset(job.source, compression, buffer_size=1 << 20)
     done = 0
-    batches = iter(records.batch(_BATCH).prefetch(1))
-    while True:
-        try:
-            batch = next(batches, None)
-        except tf.errors.OpError as error:
-            raise PipelineError(
-                f"{job.source}: is not a whole TFRecord file, after {done:,} readable records or a "
-                "few more; write it again or remove it"
-            ) from error
-        if batch is None:
-            return
-        yield batch
-        done += len(batch)
+    try:
+        for batch in record_file.batches(job.source, _BATCH):
+            yield batch
+            done += len(batch)
+    except record_file.DamagedFile as error:
+        raise PipelineError(
+            f"{job.source}: is not a whole TFRecord file: {error}, after {done:,} readable "
+            "records or a few more; write it again or remove it"
+        ) from error
 
 
-def _reason(record: bytes, error: Exception) -> str:
-    from components.example_gen.records import reason_unusable  # seconds of TFX, rarely needed
-
-    reason = reason_unusable(record)
-    if reason == "cannot be parsed" and isinstance(error, tf.errors.OpError):
-        return model_errors.message(error)
-    return reason
+def _names(release: Release, given: FeatureNames) -> FeatureNames:
+    """What is given, and otherwise what the release was trained with."""
+    trained = release.manifest.get("config", {}).get("data", {}).get("features", {})
+    try:
+        return FeatureNames(**{**trained, **given.model_dump(exclude_unset=True)})
+    except ValidationError as error:
+        raise PipelineError(
+            f"data.features: release {release.version} was trained with {trained}, which does not "
+            f"go with {given.model_dump(exclude_unset=True)}; give both image and label"
+        ) from error

@@ -19,12 +19,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.errors import PipelineError, is_for_user, one_line
+from components.example_gen.rejection import Rejection
 
 SKIPPED = "skipped.jsonl"
 _UNFINISHED = ".unfinished"
@@ -54,7 +55,7 @@ class Result:
 
     images: int = 0
     files: list[str] = field(default_factory=list)  # names of what was made
-    skipped: list[tuple[int, str]] = field(default_factory=list)  # record, reason
+    skipped: list[dict[str, Any]] = field(default_factory=list)  # of each a `Rejection`
 
 
 @dataclass
@@ -150,20 +151,16 @@ def run(
             for path in sorted((unfinished / "failed").iterdir()):
                 raise PipelineError(path.read_text(encoding="utf-8")) from error
             raise
-        results = {
-            job: Result(**json.loads(_result(job).read_text(encoding="utf-8"))) for job in jobs
-        }
-        _write_skipped(results, out)
-    skipped = [
-        f"record {record} of {job.name} ({reason})"
-        for job, result in results.items()
-        for record, reason in result.skipped
-    ]
+        results = [Result(**json.loads(_result(job).read_text(encoding="utf-8"))) for job in jobs]
+        skipped = [Rejection(**each) for result in results for each in result.skipped]
+        if skipped:
+            lines = "".join(f"{each.to_json()}\n" for each in skipped)
+            (out / SKIPPED).write_text(lines, encoding="utf-8")
     return Summary(
-        images=sum(result.images for result in results.values()),
-        files=sum(len(result.files) for result in results.values()),
+        images=sum(result.images for result in results),
+        files=sum(len(result.files) for result in results),
         skipped=len(skipped),
-        skipped_example=skipped[0] if skipped else "",
+        skipped_example=str(skipped[0]) if skipped else "",
         seconds=time.monotonic() - started,
     )
 
@@ -243,13 +240,3 @@ def _watched(unfinished: Path, total: int, progress: Progress) -> Iterator[None]
     finally:
         done.set()
         thread.join()
-
-
-def _write_skipped(results: dict[Job, Result], out: Path) -> None:
-    lines = [
-        json.dumps({"file": job.name, "record": record, "reason": reason}, ensure_ascii=False)
-        for job, result in results.items()
-        for record, reason in result.skipped
-    ]
-    if lines:
-        (out / SKIPPED).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.errors import UserError
 from components.evaluator.config import GateConfig
+from components.example_gen.config import FeatureNames
 from components.rollout import Rollout
 from components.trainer.config import TrainingConfig
 from models.config import Fraction, ImageShape, ModelConfig, NetworkConfig, PriorConfig, Section
@@ -29,6 +30,9 @@ class DataConfig(Section):
     path: str | None = None
     # Shape that every image is cropped and resized to.
     image: ImageShape
+    # What the features of the records are called, such as {image: image/encoded, label:
+    # image/class/label}. By default `image` and `label`.
+    features: FeatureNames = FeatureNames()
     # Share of the records that may be unusable before the run stops. Default 0.01.
     max_rejected_fraction: Fraction = 0.01
     # A curated schema (schema.pbtxt) to validate against; by default it is inferred.

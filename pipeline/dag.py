@@ -61,6 +61,7 @@ class Run:
         data_left_out: which split of `data` is not read, and why; empty where all are.
         data_at_hand: whether `data` can be looked at now, for its layout; otherwise whoever
             runs ExampleGen does.
+        rejected: local file for the list of unusable records; empty: they are in the log only.
     """
 
     data: str
@@ -73,6 +74,7 @@ class Run:
     data_fingerprint: str = ""
     data_left_out: str = ""
     data_at_hand: bool = True
+    rejected: str = ""
 
 
 def code_fingerprint() -> str:
@@ -114,7 +116,9 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         found.input_config,
         found.output_config,
         fingerprint=run.data_fingerprint,
+        features=config.data.features,
         max_rejected_fraction=config.data.max_rejected_fraction,
+        rejected_path=run.rejected,
         code_version=_code("ImageExampleGen"),
     )
     data = _validation(config, example_gen.outputs["examples"])

@@ -45,6 +45,7 @@ def plan(config: Config, data: str, root: Root) -> Run:
         run_key=run_key,
         baseline_version=baseline_version,
         push_id=push_id,
+        rejected=str(root.rejected),
     )
 
 

@@ -45,16 +45,18 @@ def encode(
     config: str,
     overrides: tuple[str, ...],
 ) -> None:
-    """Codes of images: PNG and JPEG files, folders of them, or TFRecords.
+    """Codes of images: files of any format, folders of them, or TFRecords.
 
     \b
     vqvae encode a.png photos/ --out codes.npz       every image, into one file of codes
     vqvae encode --data data/mine --out codes/       every record, into many, by Beam
 
-    A file of codes holds `codes` [N, h, w], the images' `names` and `sizes`, and the release and
-    codebook they belong to. With --data there is one for every 10,000 images, with their `labels`
-    and, as `records`, their places in the TFRecord file; --config and --set say where Beam runs
-    (`beam.args`).
+    Of a folder every image is taken, whatever its name and its format, as by `vqvae data folder`,
+    and what is left out is named. A file of codes holds `codes` [N, h, w], the images' `names` and
+    `sizes`, and the release and codebook they belong to. With --data there is one for every 10,000
+    images, with their `labels` and, as `records`, their places in the TFRecord file; --config and
+    --set say where Beam runs (`beam.args`), and what the features of the records are called
+    (`data.features`), if not as in the data that the release was trained on.
     """
     if data is not None:
         _refuse_both(images, "IMAGES")
@@ -68,7 +70,11 @@ def encode(
     with where.models("encode") as (models, errors), ProgressBar(errors, every=1) as bar:
         from pipeline import model_files
 
-        count = model_files.encode_files(models, images, out, bar.update)
+        count, left_out = model_files.encode_files(models, images, out, bar.update)
+    if left_out:
+        from pipeline.found_images import listed
+
+        click.echo(listed(left_out), err=True)
     click.echo(f"{out}: codes of {_counted(count)}")
 
 
@@ -174,11 +180,14 @@ def sample(
 def _bulk_encode(where, data, out, skip_unusable, config, overrides) -> Summary:
     from pipeline.config import load
 
-    beam_args = load(config, overrides).beam.args
+    settings = load(config, overrides)
     with where.on_disk("encode") as (models, errors), ProgressBar(errors, every=1) as bar:
         from pipeline.bulk_encode import encode_records
 
-        return encode_records(models.release, data, out, beam_args, skip_unusable, bar.update)
+        beam_args, names = settings.beam.args, settings.data.features
+        return encode_records(
+            models.release, data, out, beam_args, skip_unusable, bar.update, names
+        )
 
 
 def _bulk_decode(where, data, out, force, config, overrides) -> Summary:

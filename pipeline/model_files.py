@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from components.errors import PipelineError
 from models import images as image_ops
 from pipeline import codes_file
 from pipeline.codes_file import Codes
+from pipeline.found_images import FoundImages, LeftOut
 from pipeline.model_errors import InvalidInput
-from pipeline.png_folder import IMAGE_SUFFIXES, new_files, png_names, write_png
+from pipeline.png_folder import new_files, png_names, write_png
 from pipeline.released_models import Models
 
 # Images drawn in one call. An image depends on its place in the call, so this number is part of
@@ -45,39 +46,44 @@ class Draw:
     top_p: float = 1.0
 
 
-def encode_files(models: Models, sources: Sequence[Path], out: Path, progress: Progress) -> int:
+def encode_files(
+    models: Models, sources: Sequence[Path], out: Path, progress: Progress
+) -> tuple[int, list[LeftOut]]:
     """Encodes image files into a file of codes.
 
     Args:
         models: whose encoder is used.
-        sources: PNG or JPEG files, and folders of them.
+        sources: image files of any format that Pillow reads, and folders of them.
         out: file to write, see `pipeline.codes_file`.
         progress: told of every batch.
 
     Returns:
-        the number of images.
+        the number of images, and the files of the folders that are none.
 
     Raises:
-        PipelineError: naming the first file that cannot be read or decoded; nothing is written.
+        PipelineError: naming the first file that cannot be read or decoded, or the first folder
+            without an image; nothing is written.
     """
-    paths = image_files(sources)
+    found = FoundImages(sources)
     release, sha256 = models.identity("encode")
     sizes: list[tuple[int, int]] = []
     batches: list[np.ndarray] = []
     done = 0
     try:
-        for encoded in models.at(release).encode_stream(_contents(paths, sizes)):
+        for encoded in models.at(release).encode_stream(_measured(found.read(), sizes)):
             batches.append(codes_file.narrowest(encoded.codes))
             done += len(encoded.codes)
-            progress("encoding", done, len(paths))
+            progress("encoding", done, found.total)
     except InvalidInput as error:
         if error.index is None:
             raise
-        raise PipelineError(f"{paths[error.index]}: {error}") from error
+        raise PipelineError(f"{found.paths[error.index]}: {error}") from error
+    if found.failure:
+        raise found.failure
     codes = np.concatenate(batches)
-    names = np.array(names_of(paths), dtype=np.str_)
+    names = np.array(names_of(found.paths), dtype=np.str_)
     codes_file.write(out, Codes(codes, names, np.array(sizes, np.int32), release, sha256))
-    return len(codes)
+    return len(codes), found.left_out
 
 
 def decode_file(
@@ -201,29 +207,6 @@ def sample_files(models: Models, out: Path, count: int, draw: Draw, progress: Pr
     return count
 
 
-def image_files(sources: Sequence[Path]) -> list[Path]:
-    """The files among `sources`, and the PNG and JPEG files below its folders, sorted in each.
-
-    Raises:
-        PipelineError: one does not exist, or a folder has no such file.
-    """
-    found = []
-    for source in sources:
-        if not source.is_dir():
-            found.append(source)
-            continue
-        inside = [
-            Path(folder, name)
-            for folder, _, names in os.walk(source)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
-        ]
-        if not inside:
-            raise PipelineError(f"{source}: holds no {', '.join(IMAGE_SUFFIXES)} files")
-        found += sorted(inside)
-    return found
-
-
 def names_of(paths: Sequence[Path]) -> list[str]:
     """Names of files relative to the deepest folder that they all lie in, with `/` between."""
     real = [os.path.abspath(path) for path in paths]
@@ -231,19 +214,15 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     return [Path(path).relative_to(base).as_posix() for path in real]
 
 
-def _contents(paths: Sequence[Path], sizes: list[tuple[int, int]]) -> Iterator[bytes]:
-    """Reads the files one by one, and notes the height and width of each."""
-    for path in paths:
+def _measured(images: Iterable[bytes], sizes: list[tuple[int, int]]) -> Iterator[bytes]:
+    """Passes images on, and notes the height and width of each."""
+    for image in images:
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise PipelineError(f"{path}: {error.strerror}") from error
-        try:
-            height, width = image_ops.upright_sizes(tf.constant([content])).numpy()[0]
+            height, width = image_ops.upright_sizes(tf.constant([image])).numpy()[0]
         except tf.errors.InvalidArgumentError:
             height = width = 0  # the encoder will say what is wrong with it
         sizes.append((int(height), int(width)))
-        yield content
+        yield image
 
 
 def _seed(seed: int, call: int) -> int:

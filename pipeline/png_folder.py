@@ -14,21 +14,20 @@ from PIL import Image
 
 from components.errors import PipelineError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-
 
 def png_names(names: Iterable[str]) -> list[PurePosixPath]:
     """Where the images of these names are written: below any folder, and each its own file.
 
     Absolute names and `..` lead no higher; the second `a.png` becomes `a-2.png`.
     """
+    suffixes = Image.registered_extensions()
     taken: set[PurePosixPath] = set()
     found = []
     for name in names:
         parts = name.replace("\\", "/").replace("\0", "_").split("/")
         parts = [part for part in parts if part not in ("", ".", "..")] or ["image"]
         path = PurePosixPath(*parts)
-        if path.suffix.lower() in IMAGE_SUFFIXES:
+        if path.suffix.lower() in suffixes:
             path = path.with_suffix("")
         first, number = path, 1
         while (png := path.with_name(path.name + ".png")) in taken:

@@ -16,6 +16,7 @@ from components.errors import PipelineError
 from components.release import MODELS, StoreError
 from components.rollout import Served
 from pipeline.log_file import libraries_to
+from pipeline.mirror_command import mirror
 from pipeline.root import Root
 
 # Columns of `list` beside version, time and state: heading, metric, format.
@@ -182,6 +183,9 @@ def prune(store: str, keep: int) -> None:
     """Removes old releases; never one that is served."""
     removed = store_of.prune(store, keep)
     click.echo(f"removed: {', '.join(map(str, removed)) or 'none'}")
+
+
+releases.add_command(mirror)
 
 
 def _problems(store: str, version: int) -> list[str]:

@@ -51,3 +51,8 @@ class Root:
     def log(self) -> Path:
         """What the libraries said in the last run."""
         return self.path / "logs" / "run.log"
+
+    @property
+    def rejected(self) -> Path:
+        """The records that the last ImageExampleGen could not use, as JSON lines; if any."""
+        return self.path / "logs" / "rejected.jsonl"

@@ -94,11 +94,17 @@ def check_labels(labels: dict[str, SplitLabels]) -> None:
             "split labels, or none"
         )
     train = labels.get("train")
+    unseen = "a class that training never sees. Add such images to train or remove these"
     for split, found in labels.items():
         if train is not None and found.largest > train.largest:
             raise PipelineError(
                 f"{where}: {split} reaches {found.largest:,} but train only {train.largest:,}: "
-                "a class that training never sees. Add such images to train or remove these"
+                f"{unseen}"
+            )
+        if train is not None and features.NO_LABEL < found.smallest < train.smallest:
+            raise PipelineError(
+                f"{where}: {split} begins at {found.smallest:,} but train only at "
+                f"{train.smallest:,}: {unseen}"
             )
 
 

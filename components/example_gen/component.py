@@ -7,13 +7,15 @@ from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2, range_config_pb2
 
 from components.example_gen import layout, settings
+from components.example_gen.config import FeatureNames
 from components.example_gen.driver import Driver
 from components.example_gen.executor import Executor
 
 
 class ImageExampleGen(component.FileBasedExampleGen):
-    """Ingests TFRecords of tf.train.Example with an `image` and perhaps a `label`.
+    """Ingests TFRecords of tf.train.Example with an image and perhaps a label.
 
+    Whatever these are called, they come out as `image` and `label`, and the label as int64.
     Spans and versions are as TFX has them; the paths of the data are literal. Records without a
     usable PNG or JPEG are left out and reported in `rejected/` of the Examples artifact; too many
     of them stop the run.
@@ -32,8 +34,10 @@ class ImageExampleGen(component.FileBasedExampleGen):
         output_config: example_gen_pb2.Output | None = None,
         *,
         code_version: str,
+        features: FeatureNames | None = None,
         max_rejected_fraction: float = 0.01,
         fingerprint: str = "",
+        rejected_path: str = "",
         range_config: range_config_pb2.RangeConfig | None = None,
     ) -> None:
         """Args:
@@ -42,8 +46,11 @@ class ImageExampleGen(component.FileBasedExampleGen):
             by looking (`layout.input_config_for`).
         output_config: how to split one input split; by default 90/10 by the image's hash.
         code_version: of our sources; part of the cache key.
+        features: what image and label are called; `image` and `label` by default.
         max_rejected_fraction: share of the records, 0 to 1, that may be unusable.
         fingerprint: of the files that a run was planned with; others stop it. None by default.
+        rejected_path: local file that lists what was left out, also when the run stops at it;
+            empty: only the log does.
         range_config: which span to read; the latest by default.
 
         Raises:
@@ -59,7 +66,9 @@ class ImageExampleGen(component.FileBasedExampleGen):
             input_config=input_config,
             output_config=output_config,
             custom_config=settings.pack(
+                features=(features or FeatureNames()).model_dump(),
                 max_rejected_fraction=max_rejected_fraction,
+                rejected_path=rejected_path,
                 code_version=code_version,
                 fingerprint=fingerprint,
             ),

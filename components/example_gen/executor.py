@@ -19,8 +19,10 @@ from tfx.utils import proto_utils
 
 from components import features
 from components.errors import PipelineError
-from components.example_gen import input_files, settings
+from components.example_gen import input_files, rejected_list, settings
+from components.example_gen.config import FeatureNames
 from components.example_gen.records import FileResult, InputFile, Split, sort_records
+from components.example_gen.rejection import Rejection
 
 # Folders of the Examples artifact beside `Split-<name>`.
 REJECTED = "rejected"
@@ -38,14 +40,16 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     ) -> None:
         """Writes `Split-<name>/*.gz` and `rejected/` below the Examples artifact.
 
-        `rejected/summary.json` holds the counts, `rejected/records-*.jsonl` one line {file,
-        record, reason} per record left out, `record` counting from 0 within the file. The
-        artifact's custom properties `num_records` and `num_rejected` repeat the totals.
+        `rejected/summary.json` holds the counts, `rejected/records-*.jsonl` one line per record
+        left out, a `Rejection`. The list is also kept outside of the artifact, which TFX removes
+        when the run is stopped here. The artifact's custom properties `num_records` and
+        `num_rejected` repeat the totals.
 
         Raises:
             PipelineError: without input files, for files that are damaged or change meanwhile,
-                above the tolerated share of unusable records, or when a split comes out empty.
-                The splits are removed then.
+                above the tolerated share of unusable records, when no record has the label that
+                the configuration names, or when a split comes out empty. The splits are removed
+                then.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         artifact = artifact_utils.get_single_instance(
@@ -64,10 +68,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(artifact, "tfrecords_gzip")
 
+        own = settings.read(exec_properties)
+        feature_names = FeatureNames(**own["features"])
         found = input_files.find(input_base, input_config.splits)
         files = _input_files(found, output_config)
         try:
-            results = self._sort(files, artifact)
+            results = self._sort(files, feature_names, artifact)
+            rejected = os.path.join(artifact.uri, REJECTED)
+            listed = rejected_list.keep(rejected, own["rejected_path"])
             _raise_if_damaged(results)
             planned = exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME, found.fingerprint)
             now = input_files.find(input_base, input_config.splits).fingerprint
@@ -76,11 +84,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                     f"ImageExampleGen: the files in {input_base} changed while they were read; "
                     "run it again once they are written"
                 )
-            limit = settings.read(exec_properties)["max_rejected_fraction"]
             summary = _summarise(results)
-            with fileio.open(os.path.join(artifact.uri, REJECTED, "summary.json"), "w") as file:
+            with fileio.open(os.path.join(rejected, "summary.json"), "w") as file:
                 json.dump(summary, file, indent=2)
-            _raise_if_too_many(results, limit, input_base)
+            _raise_if_too_many(results, own["max_rejected_fraction"], input_base, listed)
+            _raise_if_unlabelled(results, feature_names, input_base)
             _raise_if_empty(results, names, input_base)
         except BaseException:
             # Half of a data set must not look like a whole one; the report may stay.
@@ -90,7 +98,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         artifact.set_int_custom_property("num_records", summary["records"])
         artifact.set_int_custom_property("num_rejected", summary["rejected"])
 
-    def _sort(self, files: list[InputFile], artifact: types.Artifact) -> list[FileResult]:
+    def _sort(
+        self, files: list[InputFile], names: FeatureNames, artifact: types.Artifact
+    ) -> list[FileResult]:
         scratch_uri = os.path.join(artifact.uri, _SCRATCH)
         _remove(scratch_uri)
         for folder in (REJECTED, _SCRATCH, *(f"Split-{split.name}" for split in _splits(files))):
@@ -101,7 +111,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 pipeline
                 | "Files" >> beam.Create(files)
                 | "Spread" >> beam.Reshuffle()
-                | "Sort" >> beam.Map(_sort_file, artifact.uri)
+                | "Sort" >> beam.Map(_sort_file, names, artifact.uri)
                 | "Results" >> beam.io.WriteToText(results_prefix)
             )
         results = []
@@ -112,9 +122,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         return sorted(results, key=lambda result: result.path)
 
 
-def _sort_file(source: InputFile, uri: str) -> str:
+def _sort_file(source: InputFile, names: FeatureNames, uri: str) -> str:
     return sort_records(
         source,
+        names,
         split_uri=lambda name: os.path.join(uri, f"Split-{name}"),
         rejected_uri=os.path.join(uri, REJECTED),
         scratch_uri=os.path.join(uri, _SCRATCH),
@@ -174,21 +185,44 @@ def _raise_if_damaged(results: list[FileResult]) -> None:
         )
 
 
-def _raise_if_too_many(results: list[FileResult], limit: float, input_base: str) -> None:
+def _raise_if_too_many(
+    results: list[FileResult], limit: float, input_base: str, listed: str
+) -> None:
     records = sum(result.records for result in results)
     reasons = sum((result.rejected for result in results), Counter())
     rejected = reasons.total()
     if rejected <= limit * records:
         return
-    listed = ", ".join(f"{count:,} × {reason}" for reason, count in reasons.most_common())
+    counts = ", ".join(f"{count:,} × {reason}" for reason, count in reasons.most_common())
     worst = max(results, key=lambda result: result.rejected.total())
     (reason, _), *_ = worst.rejected.most_common()
     raise PipelineError(
         f"ImageExampleGen: {rejected:,} of {records:,} records in {input_base} are unusable "
-        f"({rejected / records:.2%}, at most {limit:.2%} allowed): {listed}; most in "
-        f"{worst.path}: {worst.rejected.total():,} of {worst.records:,}, mainly {reason}; mend "
-        "the data or raise data.max_rejected_fraction"
+        f"({rejected / records:.2%}, at most {limit:.2%} allowed): {counts}; the first is "
+        f"{_first(results)}; most in {worst.path}: {worst.rejected.total():,} of "
+        f"{worst.records:,}, mainly {reason}; {listed}; mend the data or raise "
+        "data.max_rejected_fraction"
     )
+
+
+def _first(results: list[FileResult]) -> Rejection:
+    """The first record that was rejected for the most frequent reason."""
+    reasons = sum((result.rejected for result in results), Counter())
+    ((reason, _),) = reasons.most_common(1)
+    return next(result.first[reason] for result in results if reason in result.first)
+
+
+def _raise_if_unlabelled(results: list[FileResult], names: FeatureNames, input_base: str) -> None:
+    """Labels that were named but are in no record are a mistake, not images without labels."""
+    if names.label == features.LABEL or any(result.labelled for result in results):
+        return
+    there = next((result for result in results if result.features), None)
+    if there is not None:
+        raise PipelineError(
+            f"ImageExampleGen: no record in {input_base} has a feature `{names.label}`, which "
+            f"data.features.label names; there are {there.features} in {there.path}; name the "
+            "label, or leave data.features.label out if there is none"
+        )
 
 
 def _raise_if_empty(results: list[FileResult], names: list[str], input_base: str) -> None:
@@ -196,9 +230,11 @@ def _raise_if_empty(results: list[FileResult], names: list[str], input_base: str
     empty = [name for name in names if not written[name]]
     if empty:
         records = sum(result.records for result in results)
+        unusable = written.total() < records
+        left_out = f"; left out was {_first(results)}" if unusable else ""
         raise PipelineError(
             f"ImageExampleGen: split {empty[0]!r} of {input_base} is empty: none of {records:,} "
-            f"records ({written.total():,} usable) belongs to it; give it images"
+            f"records ({written.total():,} usable) belongs to it{left_out}; give it images"
         )
 
 

@@ -5,28 +5,25 @@ from __future__ import annotations
 import functools
 import json
 import os
-import re
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import tensorflow as tf
 from tfx.dsl.io import fileio
 
-from components import features
+from components.example_gen import parsing, record_file
+from components.example_gen.config import FeatureNames
+from components.example_gen.rejection import Rejection
 from models import images
 
-_BATCH = 64  # records in memory at a time, still encoded
+_BATCH = 64  # records in memory at a time, still encoded; as many again are read ahead
 _DECODERS = min(os.cpu_count() or 1, 16)  # images decoded at a time
 _SHARD_BYTES = 2**28  # a big input file becomes several shards, so that later steps run parallel
 _UNUSABLE = -1
-
-_FEATURES = {
-    features.IMAGE: tf.io.FixedLenFeature([], tf.string),
-    features.LABEL: tf.io.VarLenFeature(tf.int64),
-}
 
 
 @dataclass(frozen=True)
@@ -54,141 +51,144 @@ class FileResult:
 
     path: str
     records: int = 0
+    labelled: int = 0  # of those that are written, with a label or NO_LABEL in its place
     written: Counter[str] = field(default_factory=Counter)  # split -> records
     rejected: Counter[str] = field(default_factory=Counter)  # reason -> records
+    first: dict[str, Rejection] = field(default_factory=dict)  # reason -> the first of them
+    features: str = ""  # of the first record, as `parsing.describe` tells them
     error: str = ""  # why the file could not be read to its end
 
     def to_json(self) -> str:
-        return json.dumps(vars(self), sort_keys=True)
+        first = {reason: asdict(rejection) for reason, rejection in self.first.items()}
+        return json.dumps({**vars(self), "first": first}, sort_keys=True)
 
     @classmethod
     def from_json(cls, line: str) -> FileResult:
-        values = json.loads(line)
+        values: dict[str, Any] = json.loads(line)
         values["written"] = Counter(values["written"])
         values["rejected"] = Counter(values["rejected"])
+        values["first"] = {reason: Rejection(**one) for reason, one in values["first"].items()}
         return cls(**values)
 
 
 def sort_records(
-    source: InputFile, split_uri: Callable[[str], str], rejected_uri: str, scratch_uri: str
+    source: InputFile,
+    names: FeatureNames,
+    split_uri: Callable[[str], str],
+    rejected_uri: str,
+    scratch_uri: str,
 ) -> FileResult:
     """Writes the usable records of a file to its splits and the reasons for the others.
 
     Files are written in `scratch_uri` and moved when whole, so that a worker that is killed and
-    tried again leaves neither halves nor doubles. Memory is bounded by `_BATCH` encoded records
-    and `_DECODERS` decoded ones.
+    tried again leaves neither halves nor doubles. Memory is bounded by twice `_BATCH` encoded
+    records and `_DECODERS` decoded ones.
 
     Args:
         source: the file.
+        names: of the features in it; what is written has our own (`parsing.canonical`).
         split_uri: split name -> directory of its shards.
-        rejected_uri: directory of the JSON lines {file, record, reason}, one per rejected record.
+        rejected_uri: directory of the JSON lines, a `Rejection` for each rejected record.
         scratch_uri: directory for unfinished files, on the same file system.
     """
     result = FileResult(source.path)
-    names = [split.name for split in source.splits for _ in range(split.buckets)]
-    assign = _assignment(len(names), source.partition_feature)
+    split_names = [split.name for split in source.splits for _ in range(split.buckets)]
     shards = {
         split.name: _Shards(split_uri(split.name), source.index, scratch_uri)
         for split in source.splits
     }
-    rejections = []
-    for batch in _read(source.path, result):
-        for record, bucket in zip(batch.numpy(), assign(batch), strict=True):
-            if bucket == _UNUSABLE:
-                reason = reason_unusable(record)
-                result.rejected[reason] += 1
-                rejections.append((result.records, reason))
-            else:
-                name = names[bucket]
-                result.written[name] += 1
-                shards[name].write(record)
-            result.records += 1
-    for writer in shards.values():
+    rejected = _Rejected(rejected_uri, source.index, scratch_uri)
+    try:
+        for batch in record_file.batches(source.path, _BATCH):
+            records = batch.numpy()
+            result.features = result.features or parsing.describe(records[0])
+            found = _sort(batch, len(split_names), source.partition_feature, names)
+            result.labelled += int(np.count_nonzero(found.has_label & (found.buckets != _UNUSABLE)))
+            columns = (found.buckets, found.labels, found.canonical)
+            for record, bucket, label, is_canonical in zip(
+                records, *(column.tolist() for column in columns), strict=True
+            ):
+                if bucket == _UNUSABLE:
+                    rejected.write(_rejection(record, names, result))
+                else:
+                    if not is_canonical or parsing.has_source(record):
+                        record = parsing.canonical(record, names, label)
+                    name = split_names[bucket]
+                    result.written[name] += 1
+                    shards[name].write(record)
+                result.records += 1
+    except record_file.DamagedFile as error:
+        result.error = str(error)
+    for writer in (*shards.values(), rejected):
         writer.close()
-    if rejections:
-        _write_rejections(source, rejections, rejected_uri, scratch_uri)
     return result
 
 
-def reason_unusable(record: bytes) -> str:
-    """Why a record that the graph refused cannot be used, in a few words."""
-    if not record:
-        return "empty record"
+def _rejection(record: bytes, names: FeatureNames, result: FileResult) -> Rejection:
+    """Why the record at which a file is cannot be used; counted in `result`."""
+    reason, detail = parsing.reason_unusable(record, names)
+    source = parsing.source_of(record)
+    rejection = Rejection(result.path, result.records, reason, detail, source)
+    result.rejected[reason] += 1
+    result.first.setdefault(reason, rejection)
+    return rejection
+
+
+class _Sorted(NamedTuple):
+    """A batch of N records, as arrays."""
+
+    buckets: np.ndarray  # int64 [N], _UNUSABLE for a record that cannot be used
+    labels: np.ndarray  # int64 [N]
+    has_label: np.ndarray  # bool [N]
+    canonical: np.ndarray  # bool [N], whether the record may be what is to be written
+
+
+def _sort(
+    records: tf.Tensor, num_buckets: int, partition_feature: str, names: FeatureNames
+) -> _Sorted:
+    """Finds the place of records, string [N], of which some may be unusable."""
+    # Graph code cannot catch an error. Halving finds the few records that cause one, and
+    # leaves the many others in batches. Those of one file have labels of one type, as a rule.
     try:
-        found = tf.train.Example.FromString(record).features.feature
-    except Exception:  # the type depends on protobuf's implementation
-        return "not a tf.train.Example"
-    if features.IMAGE not in found or found[features.IMAGE].WhichOneof("kind") is None:
-        return f"no feature `{features.IMAGE}`"
-    if not found[features.IMAGE].HasField("bytes_list"):
-        return f"`{features.IMAGE}` is not a bytes feature"
-    values = found[features.IMAGE].bytes_list.value
-    if len(values) != 1:
-        return f"`{features.IMAGE}` does not hold exactly one value"
-    if features.LABEL in found and found[features.LABEL].WhichOneof("kind") is not None:
-        label = found[features.LABEL]
-        if not label.HasField("int64_list"):
-            return f"`{features.LABEL}` is not an int64 feature"
-        if len(label.int64_list.value) > 1:
-            return f"`{features.LABEL}` holds more than one value"
-        if any(value < features.NO_LABEL for value in label.int64_list.value):
-            return f"`{features.LABEL}` below {features.NO_LABEL}"
-    return images.reason_unusable(values[0]) or "cannot be parsed"
+        label_type = parsing.label_type(records[0].numpy(), names)
+        assign = _assignment(num_buckets, partition_feature, names, label_type)
+        assigned = [tensor.numpy() for tensor in assign(records)]
+        canonical = parsing.is_canonical(names, label_type)
+        return _Sorted(*assigned, np.full(len(records), canonical))
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError):  # the latter: its message
+        if len(records) == 1:
+            nothing = np.array([False])
+            return _Sorted(np.array([_UNUSABLE]), np.array([0]), nothing, nothing)
+        half = len(records) // 2
+        halves = [
+            _sort(part, num_buckets, partition_feature, names)
+            for part in (records[:half], records[half:])
+        ]
+        return _Sorted(*map(np.concatenate, zip(*halves, strict=True)))
 
 
 @functools.cache  # traced once per process, not once per file
-def _assignment(num_buckets: int, partition_feature: str) -> Callable[[tf.Tensor], np.ndarray]:
-    """A function: records, string [N] -> bucket int64 [N], -1 for a record that is unusable."""
+def _assignment(
+    num_buckets: int, partition_feature: str, names: FeatureNames, label_type: tf.DType
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    """A function: records, string [N] -> bucket int64 [N], label int64 [N], has label bool [N]."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def assign(records: tf.Tensor) -> tf.Tensor:
-        parsed = tf.io.parse_example(records, _FEATURES)
-        labels = parsed[features.LABEL]
-        valid = tf.debugging.Assert(
-            (labels.dense_shape[1] <= 1) & tf.reduce_all(labels.values >= features.NO_LABEL),
-            [features.LABEL],
-        )
+    def assign(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        parsed = parsing.parse(records, names, label_type)
         sizes = tf.map_fn(
             lambda image: tf.size(images.decode_image(image)),
-            parsed[features.IMAGE],
+            tf.boolean_mask(parsed.images, parsed.usable),
             parallel_iterations=_DECODERS,
             fn_output_signature=tf.int32,
         )
-        with tf.control_dependencies([valid, sizes]):
-            key = parsed[features.IMAGE] if partition_feature else records
-            return tf.strings.to_hash_bucket_fast(key, num_buckets)
+        with tf.control_dependencies([sizes]):
+            key = parsed.images if partition_feature else records
+            buckets = tf.strings.to_hash_bucket_fast(key, num_buckets)
+        unusable = tf.constant(_UNUSABLE, tf.int64)
+        return tf.where(parsed.usable, buckets, unusable), parsed.labels, parsed.has_label
 
-    def assign_all(records: tf.Tensor) -> np.ndarray:
-        # Graph code cannot catch an error. Halving finds the few records that cause one, and
-        # leaves the many others in batches.
-        try:
-            return assign(records).numpy()
-        except (tf.errors.InvalidArgumentError, UnicodeDecodeError):  # the latter: its message
-            if len(records) == 1:
-                return np.array([_UNUSABLE])
-            half = len(records) // 2
-            return np.concatenate([assign_all(records[:half]), assign_all(records[half:])])
-
-    return assign_all
-
-
-def _read(path: str, result: FileResult) -> Iterator[tf.Tensor]:
-    """Batches of a file's records, string [<= _BATCH]; a damaged file ends with `error` set."""
-    gzip = path.endswith(".gz")
-    try:
-        if gzip and fileio.stat(path).length == 0:
-            result.error = "an empty file, which is no gzip"
-            return
-        yield from tf.data.TFRecordDataset(path, "GZIP" if gzip else "").batch(_BATCH)
-    except tf.errors.OpError as error:
-        with fileio.open(path, "rb") as file:
-            is_gzip = file.read(2) == b"\x1f\x8b"
-        if is_gzip != gzip:
-            what = "gzip but not named .gz" if is_gzip else "named .gz but not gzip"
-        else:
-            detail = re.sub(r"\{\{.*?\}\}|\[Op:.*|'", "", error.message)
-            what = f"truncated or corrupt ({' '.join(detail.split())})"
-        result.error = what
+    return assign
 
 
 class _Shards:
@@ -223,13 +223,20 @@ class _Shards:
         self._writer, self._bytes, self._part = None, 0, self._part + 1
 
 
-def _write_rejections(
-    source: InputFile, rejections: list[tuple[int, str]], rejected_uri: str, scratch_uri: str
-) -> None:
-    path = os.path.join(scratch_uri, uuid.uuid4().hex)
-    with fileio.open(path, "w") as file:
-        for record, reason in rejections:
-            line = {"file": source.path, "record": record, "reason": reason}
-            file.write(json.dumps(line) + "\n")
-    name = f"records-{source.index:05d}.jsonl"
-    fileio.rename(path, os.path.join(rejected_uri, name), overwrite=True)
+class _Rejected:
+    """The list of the rejected records of one input file, if there are any."""
+
+    def __init__(self, directory: str, file_index: int, scratch_uri: str) -> None:
+        self._final = os.path.join(directory, f"records-{file_index:05d}.jsonl")
+        self._path = os.path.join(scratch_uri, uuid.uuid4().hex)
+        self._file: TextIO | None = None
+
+    def write(self, rejection: Rejection) -> None:
+        if self._file is None:
+            self._file = fileio.open(self._path, "w")
+        self._file.write(rejection.to_json() + "\n")
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            fileio.rename(self._path, self._final, overwrite=True)

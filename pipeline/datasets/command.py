@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.progress_bar import ProgressBar
+
+if TYPE_CHECKING:
+    from pipeline.datasets.writer import Dataset
+
+_SHOWN = 5  # classes that a message names
 
 # What takes time to import is imported when the command runs: `--help` answers at once.
 
@@ -43,11 +49,45 @@ def data(name: str, out: Path, source: Path | None) -> None:
     with ProgressBar() as bar:
         dataset = write_dataset(name, out, source, progress=bar.update)
     if dataset.skipped_example:
-        files = dataset.manifest.skipped_files
+        _tell_left_out(dataset)
+    for split, classes in dataset.lacking.items():
+        click.echo(_lacking(split, classes), err=True)
+    state = "" if dataset.made else "already there, left as it is: "
+    click.echo(f"{out}: {state}{dataset.manifest.describe()}")
+
+
+def _tell_left_out(dataset: Dataset) -> None:
+    from pipeline.datasets.writer import SKIPPED
+
+    described = dataset.manifest
+    damaged, files = described.damaged_files, described.skipped_files - described.damaged_files
+    if damaged:
+        share = damaged / (damaged + sum(described.images.values()))
+        more = ", …" if damaged > len(dataset.damaged) else ""
         click.echo(
-            f"passed over {files} file{'s' * (files != 1)} that Pillow cannot read as an image, "
+            f"left out {damaged:,} image{'s' * (damaged != 1)} that cannot be decoded "
+            f"({share:.2%}): {', '.join(dataset.damaged)}{more}",
+            err=True,
+        )
+    if files:
+        click.echo(
+            f"passed over {files:,} file{'s' * (files != 1)} that Pillow cannot read as an image, "
             f"such as {dataset.skipped_example}",
             err=True,
         )
-    state = "" if dataset.made else "already there, left as it is: "
-    click.echo(f"{out}: {state}{dataset.manifest.describe()}")
+    if (dataset.path / SKIPPED).is_file():
+        click.echo(f"all that was left out is listed in {dataset.path / SKIPPED}", err=True)
+
+
+def _lacking(split: str, classes: tuple[str, ...]) -> str:
+    """What follows from a split that lacks classes, which are named as far as a line goes."""
+    count = len(classes)
+    names = ", ".join(map(repr, classes[:_SHOWN])) + ", …" * (count > _SHOWN)
+    what, them = f"the class {names}", "it"
+    if count > 1:
+        what, them = f"{count:,} classes ({names})", "them"
+    aim, other = ("learned", "eval") if split == "train" else ("judged", "train")
+    return (
+        f"{split} has no image of {what}, which will not be {aim}; "
+        f"add some, or remove {them} from {other}"
+    )

@@ -1,30 +1,36 @@
 """A folder of image files, with a subfolder per class where there are classes.
 
 PNG and JPEG files are written as they are; any other format that Pillow reads becomes PNG (its
-first frame, upright). `train/` beside `eval/`, `val/`, `validation/` or `test/` is taken as the
-split; otherwise a tenth is held out by the hash of the image's bytes, so that a duplicate never
-sits on both sides and a new file moves no other.
+first frame, upright). Damaged images and files that are no images are left out, and listed.
+`train/` beside `eval/`, `val/`, `validation/` or `test/` is taken as the split; otherwise a tenth
+is held out by the hash of the image's bytes, so that a duplicate never sits on both sides and a
+new file moves no other.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import sqlite3
+import threading
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from pipeline import image_file
 from pipeline.config import ConfigError
-from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, Progress, Source
+from pipeline.datasets import decodable
+from pipeline.datasets.in_order import in_order
+from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, LeftOut, Progress, Source
 
 _HELD_OUT = ("eval", "val", "validation", "test")  # the first that is there
-_KEPT = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-# Modes that PNG stores as they are; others are converted.
-_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
+_KEPT = (decodable.PNG, decodable.JPEG)
 
 
 def open_folder(root: Path, progress: Progress) -> Source:
@@ -39,29 +45,30 @@ def open_folder(root: Path, progress: Progress) -> Source:
     index.execute(
         "CREATE TABLE images (split TEXT, hash BLOB, path BLOB, label INT, height INT, width INT)"
     )
+    index.execute("CREATE TABLE left_out (path BLOB, reason TEXT, is_image INT)")
     splits = _splits(root)
     label_names = _classes(splits)
-    digest = hashlib.sha256(repr(label_names).encode())
-    count = skipped_files = 0
-    skipped_example = ""
-    for split, path, label in _walk(splits, label_names):
-        size = _image_size(path)
-        if size is None:
-            skipped_files += 1
-            skipped_example = skipped_example or str(path.relative_to(root))
+    # The records have had the name of their file for some time only, and are others since.
+    digest = hashlib.sha256(b"source\0" + repr(label_names).encode())
+    count = 0
+    for (split, path, label), seen in _look_at_all(_walk(splits, label_names)):
+        name = os.fsencode(path.relative_to(root))
+        if seen.size is None:
+            values = (name, seen.reason, seen.is_image)
+            index.execute("INSERT INTO left_out VALUES (?, ?, ?)", values)
             continue
         if label is None and label_names:
             raise ConfigError(
                 f"{path}: lies beside the class folders {label_names[0]}, …: "
                 "move it into the folder of its class"
             )
-        content = hashlib.sha256(_read(path)).digest()
-        digest.update(os.fsencode(path.relative_to(root)) + b"\0" + content)
-        held_out = content[0] * 10 < 256  # a tenth
-        values = (split or (EVAL if held_out else TRAIN), content, os.fsencode(path), label, *size)
+        digest.update(name + b"\0" + seen.content)
+        held_out = seen.content[0] * 10 < 256  # a tenth
+        values = (split or (EVAL if held_out else TRAIN), seen.content, name, label, *seen.size)
         index.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)", values)
         count += 1
         progress("reading", count, None)
+    skipped_files, damaged_files, skipped_example = _count_left_out(index)
     if count < 2 or (len(splits) > 1 and len(_counts(index)) < 2):
         seen = f" ({skipped_files} other files, such as {skipped_example})" if skipped_files else ""
         raise ConfigError(
@@ -73,10 +80,12 @@ def open_folder(root: Path, progress: Progress) -> Source:
         name="folder",
         fingerprint=digest.hexdigest(),
         counts=_counts(index),
-        images=lambda split: _images(index, split),
+        images=lambda split: _images(index, root, split),
         label_names=label_names,
         skipped_files=skipped_files,
         skipped_example=skipped_example,
+        damaged_files=damaged_files,
+        left_out=lambda: _left_out(index),
     )
 
 
@@ -92,9 +101,17 @@ def _splits(root: Path) -> dict[str | None, Path]:
 
 def _classes(splits: dict[str | None, Path]) -> tuple[str, ...] | None:
     names = {
-        entry.name for folder in splits.values() for entry in _entries(folder) if entry.is_dir()
+        _class_name(entry.name)
+        for folder in splits.values()
+        for entry in _entries(folder)
+        if entry.is_dir()
     }
     return tuple(sorted(names)) or None
+
+
+def _class_name(folder: str) -> str:
+    """A folder's name as people read it: macOS writes an é as an e and an accent."""
+    return unicodedata.normalize("NFC", folder)
 
 
 def _walk(
@@ -104,20 +121,25 @@ def _walk(
     for split, folder in splits.items():
         for entry in _entries(folder):
             if entry.is_dir():
-                label = label_names.index(entry.name)
-                for path in _files(Path(entry.path), ()):
+                label = label_names.index(_class_name(entry.name))
+                for path in files_below(Path(entry.path)):
                     yield split, path, label
             else:
                 yield split, Path(entry.path), None
 
 
-def _files(folder: Path, parents: tuple[Path, ...]) -> Iterator[Path]:
+def files_below(folder: Path, parents: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yields the files in a folder and below it, sorted, through links; none that is hidden.
+
+    Raises:
+        ConfigError: a folder cannot be read, or a link leads back to one of `parents`.
+    """
     real = folder.resolve()
     if real in parents:
         raise ConfigError(f"{folder}: a link back to a folder above it; remove it")
     for entry in _entries(folder):
         if entry.is_dir():
-            yield from _files(Path(entry.path), (*parents, real))
+            yield from files_below(Path(entry.path), (*parents, real))
         else:
             yield Path(entry.path)
 
@@ -133,39 +155,90 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise ConfigError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
-def _image_size(path: Path) -> tuple[int, int] | None:
-    """(height, width), or None for a file that is no image or whose format does not decode."""
+class _Seen(NamedTuple):
+    """What there is to know of a file."""
+
+    size: tuple[int, int] | None  # height and width; None if it is left out
+    content: bytes = b""  # hash
+    reason: str = ""  # why it is left out
+    is_image: bool = False  # or was one, before it was damaged
+
+
+# Of large images only one is decoded at a time, in whatever thread.
+_LARGE = 16 << 20  # pixels
+_one_large = threading.Lock()
+
+
+def _look_at_all(
+    files: Iterator[tuple[str | None, Path, int | None]],
+) -> Iterator[tuple[tuple[str | None, Path, int | None], _Seen]]:
+    with warnings.catch_warnings():  # of Pillow's about damaged files, which are told better
+        warnings.simplefilter("ignore")
+        yield from in_order(lambda file: _look(file[1]), files)
+
+
+def _look(path: Path) -> _Seen:
     if not path.is_file():
-        return None
+        return _Seen(None, reason="not a file")
+    is_image = False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with open(path, "rb") as file:
-                kept = file.read(8).startswith(_KEPT)
+        with open(path, "rb") as file:
+            if not file.read(8).startswith(_KEPT):
                 file.seek(0)
-                with Image.open(file) as image:
-                    if not kept:
-                        image = _upright(image)
-                    return image.height, image.width
+                Image.open(file)  # its header only: whatever else lies here may be huge
+            is_image = True
+            file.seek(0)
+            data = file.read()
+        return _look_at_image(data)
     except PermissionError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except Exception:  # Pillow's decoders raise whatever the damage leads to
-        return None
+    except image_file.UnknownRange as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except Exception as error:  # Pillow's decoders raise whatever the damage leads to
+        if is_image:
+            return _Seen(None, reason=f"cannot be decoded ({error})", is_image=True)
+        return _Seen(None, reason="not an image that Pillow reads")
 
 
-def _images(index: sqlite3.Connection, split: str) -> Iterator[LabelledImage]:
+def _look_at_image(data: bytes) -> _Seen:
+    kept = data.startswith(_KEPT)
+    if kept and (damage := decodable.damage(data)):
+        return _Seen(None, reason=damage, is_image=True)
+    with Image.open(io.BytesIO(data)) as image:
+        if not kept:
+            large = image.width * image.height > _LARGE
+            with _one_large if large else contextlib.nullcontext():
+                image = image_file.upright(image)
+        return _Seen((image.height, image.width), hashlib.sha256(data).digest())
+
+
+def _images(index: sqlite3.Connection, root: Path, split: str) -> Iterator[LabelledImage]:
     rows = index.execute(
         "SELECT hash, path, label, height, width FROM images WHERE split = ? ORDER BY hash, path",
         (split,),
     )
-    for content, encoded_path, label, height, width in rows:
-        path = Path(os.fsdecode(encoded_path))
+    for content, name, label, height, width in rows:
+        path = root / os.fsdecode(name)
         data = _read(path)
         if hashlib.sha256(data).digest() != content:
             raise ConfigError(f"{path}: changed while the folder was read; run it again")
-        if not data.startswith(_KEPT):
-            data = _to_png(data)
-        yield LabelledImage(data, label, height, width)
+        yield LabelledImage(image_file.png_or_jpeg(data), label, height, width, name)
+
+
+def _count_left_out(index: sqlite3.Connection) -> tuple[int, int, str]:
+    """How many files, how many damaged images among them, and a file, if possible another one."""
+    counts = index.execute("SELECT COUNT(*), COUNT(NULLIF(is_image, 0)) FROM left_out").fetchone()
+    example = index.execute("SELECT path FROM left_out ORDER BY is_image, rowid LIMIT 1").fetchone()
+    return *counts, os.fsdecode(example[0]) if example else ""
+
+
+def _left_out(index: sqlite3.Connection) -> Iterator[LeftOut]:
+    """Damaged images first, in the order in which they were met."""
+    rows = index.execute(
+        "SELECT path, reason, is_image FROM left_out ORDER BY is_image DESC, rowid"
+    )
+    for name, reason, is_image in rows:
+        yield LeftOut(name.decode("utf-8", "backslashreplace"), reason, bool(is_image))
 
 
 def _read(path: Path) -> bytes:
@@ -173,24 +246,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _to_png(data: bytes) -> bytes:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data)) as image:
-            upright = _upright(image)
-    buffer = io.BytesIO()
-    upright.save(buffer, "PNG", icc_profile=None)
-    return buffer.getvalue()
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The decoded first frame, turned as its EXIF says, in a mode that PNG has."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode in _PNG_MODES:
-        return image
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
 def _counts(index: sqlite3.Connection) -> dict[str, int]:

@@ -25,7 +25,8 @@ class Manifest:
     """The description of a data set.
 
     `label_names[i]` is the name of label i, or `label_names` is None where labels have no names
-    or there are none. `height` and `width` are the smallest and the largest in pixels.
+    or there are none. `height` and `width` are the smallest and the largest in pixels. Of the
+    files that were left out, `skipped_files`, some are `damaged_files`: images all the same.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Manifest:
     width: tuple[int, int]
     skipped_files: int
     shards: list[Shard]
+    damaged_files: int = 0
     format: int = FORMAT
 
     def describe(self) -> str:

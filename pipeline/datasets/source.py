@@ -27,6 +27,15 @@ class LabelledImage(NamedTuple):
     label: int | None
     height: int  # pixels
     width: int
+    source: bytes = b""  # name of the file that it was read from, where it has one of its own
+
+
+class LeftOut(NamedTuple):
+    """A file that does not become an image of the data set."""
+
+    file: str  # below the folder that is read
+    reason: str
+    is_image: bool  # or was one, before it was damaged
 
 
 @dataclass(frozen=True)
@@ -42,9 +51,14 @@ class Source:
     images: Callable[[str], Iterator[LabelledImage]]
     # The name of label i at place i, where the source names its labels.
     label_names: tuple[str, ...] | None = None
-    # How many files were passed over because they are no readable images, and the first of them.
+    # How many files were left out because they are no readable images, and the first of them,
+    # of those that never were images if there are any.
     skipped_files: int = 0
     skipped_example: str = ""
+    # How many of them are damaged images.
+    damaged_files: int = 0
+    # All of them, damaged images first.
+    left_out: Callable[[], Iterator[LeftOut]] = lambda: iter(())
 
 
 def open_source(name: str, source: Path | None, progress: Progress) -> Source:

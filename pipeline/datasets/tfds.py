@@ -15,6 +15,7 @@ from pipeline.config import ConfigError
 from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, Source
 
 _HELD_OUT = ("test", "validation")  # the first that is there; else a tenth of train
+_FILE_NAMES = ("file_name", "filename", "image/filename")  # as data sets call an image's own
 
 
 def open_tfds(name: str, data_dir: Path | None) -> Source:
@@ -60,6 +61,8 @@ def open_tfds(name: str, data_dir: Path | None) -> Source:
     splits = _splits(list(builder.info.splits), name)
     decoders = {"image": tfds.decode.SkipDecoding()}
     wanted = {"image": True, "label": True} if labels else {"image": True}
+    named = [n for n in _FILE_NAMES if isinstance(features.get(n), tfds.features.Text)][:1]
+    wanted |= dict.fromkeys(named, True)
 
     def images(split: str) -> Iterator[LabelledImage]:
         records = builder.as_dataset(
@@ -73,10 +76,13 @@ def open_tfds(name: str, data_dir: Path | None) -> Source:
                 width, height = image.size
             label = int(record["label"]) if labels else None
             # TensorFlow Datasets marks a missing label, as in some test splits, with -1.
-            yield LabelledImage(record["image"], None if label == -1 else label, height, width)
+            label = None if label == -1 else label
+            source = record[named[0]] if named else b""
+            yield LabelledImage(record["image"], label, height, width, source)
 
     counts = {split: builder.info.splits[where].num_examples for split, where in splits.items()}
-    digest = hashlib.sha256(f"{builder.info.full_name} {splits} {counts}".encode())
+    facts = [builder.info.full_name, splits, counts, *named]  # all that the records depend on
+    digest = hashlib.sha256(" ".join(map(str, facts)).encode())
     return Source(
         name=f"tfds:{name}",
         fingerprint=digest.hexdigest(),

@@ -14,19 +14,21 @@ from pathlib import Path
 
 import google_crc32c
 
-from components.features import IMAGE, LABEL
+from components.features import IMAGE, LABEL, SOURCE
 
 # Field numbers and wire types of tensorflow/core/example/{example,feature}.proto: all of these
 # fields are length-delimited (wire type 2).
 _FIRST, _SECOND, _THIRD = (number << 3 | 2 for number in (1, 2, 3))
 
 
-def encode_example(image: bytes, label: int | None) -> bytes:
+def encode_example(image: bytes, label: int | None, source: bytes = b"") -> bytes:
     """A serialized `tf.train.Example`; features in alphabetic order, so equal data, equal bytes."""
     features = _feature(IMAGE, _field(_FIRST, _field(_FIRST, image)))  # bytes_list.value
     if label is not None:
         packed = _varint(label % 2**64)  # negative numbers are written in two's complement
         features += _feature(LABEL, _field(_THIRD, _field(_FIRST, packed)))  # int64_list.value
+    if source:
+        features += _feature(SOURCE, _field(_FIRST, _field(_FIRST, source)))
     return _field(_FIRST, features)
 
 

@@ -1,14 +1,16 @@
 """Writes a data set: sharded, compressed TFRecords below `train/` and `eval/`, and `dataset.json`.
 
+Files of the source that became no image are listed in `skipped.jsonl`, if there are any.
 Making the same data twice gives the same bytes. Memory is bounded by one batch of images.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 
 from pipeline.config import ConfigError
@@ -23,10 +25,13 @@ from pipeline.datasets.source import (
     open_source,
 )
 from pipeline.datasets.staging import publish, staging
+from pipeline.datasets.tfrecord import encode_example
 
 # A shard ends at whichever comes first. Several shards let Beam read in parallel.
 IMAGES_PER_SHARD = 10_000
 BYTES_PER_SHARD = 256 << 20  # of encoded images
+SKIPPED = "skipped.jsonl"
+_NAMED = 3  # damaged images in a message
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,11 @@ class Dataset:
     path: Path
     manifest: Manifest
     made: bool  # False when it was there already
-    skipped_example: str = ""  # the first file that was passed over
+    skipped_example: str = ""  # the first file that was passed over; see `Source`
+    damaged: tuple[str, ...] = ()  # the first images that cannot be decoded, and why
+    # Split -> names of the classes that only the other split has; of one that was there already
+    # it is not known.
+    lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def write_dataset(
@@ -71,7 +80,8 @@ def write_dataset(
         if existing is not None:
             return existing
         with staging(out) as folder:
-            description = _write(images, folder, images_per_shard, progress)
+            description, lacking = _write(images, folder, images_per_shard, progress)
+            _list_left_out(images, folder)
             (folder / manifest.FILE).write_text(description.to_json(), encoding="utf-8")
             made = publish(folder, out)
     except OSError as error:
@@ -82,7 +92,7 @@ def write_dataset(
         if existing is None:
             raise ConfigError(f"{given}: was removed while the data set was made; run it again")
         return existing
-    return Dataset(out, description, True, images.skipped_example)
+    return replace(_dataset(images, out, description, True), lacking=lacking)
 
 
 def _check_place(out: Path, given: str | Path, source: Path | None) -> None:
@@ -117,13 +127,17 @@ def _existing(images: Source, out: Path, given: str | Path) -> Dataset | None:
         )
     if damage := there.damage(out):
         raise ConfigError(f"{given}: is damaged: {damage}; remove that folder and run again")
-    return Dataset(out, there, False, images.skipped_example)
+    return _dataset(images, out, there, False)
 
 
-def _write(images: Source, folder: Path, images_per_shard: int, progress: Progress) -> Manifest:
+def _write(
+    images: Source, folder: Path, images_per_shard: int, progress: Progress
+) -> tuple[Manifest, dict[str, tuple[str, ...]]]:
+    """Returns the description, and for each split the classes that only the other one has."""
     total = sum(images.counts.values())
     shards: list[Shard] = []
-    heights, widths, labels = _Range(), _Range(), set()
+    heights, widths = _Range(), _Range()
+    labels: dict[str, set[int | None]] = {TRAIN: set(), EVAL: set()}
     done = 0
     for split in (TRAIN, EVAL):
         (folder / split).mkdir()
@@ -133,28 +147,53 @@ def _write(images: Source, folder: Path, images_per_shard: int, progress: Progre
             written = 0
             with tfrecord.create(folder / path) as writer:
                 for image in _shard(first, stream, images_per_shard):
-                    writer.write(tfrecord.encode_example(image.encoded, image.label))
+                    writer.write(encode_example(image.encoded, image.label, image.source))
                     heights.add(image.height)
                     widths.add(image.width)
-                    labels.add(image.label is not None)
+                    labels[split].add(image.label)
                     written += 1
                     done += 1
                     progress("writing", done, total)
             shards.append(Shard(path, written, (folder / path).stat().st_size))
-    return Manifest(
+    description = Manifest(
         name=images.name,
         fingerprint=images.fingerprint,
         images={
             split: sum(shard.images for shard in shards if shard.file.startswith(f"{split}/"))
             for split in (TRAIN, EVAL)
         },
-        labelled=labels == {True},
+        labelled=bool(shards) and None not in labels[TRAIN] | labels[EVAL],
         label_names=list(images.label_names) if images.label_names else None,
         height=heights.bounds,
         width=widths.bounds,
         skipped_files=images.skipped_files,
+        damaged_files=images.damaged_files,
         shards=shards,
     )
+    return description, {
+        split: tuple(_class_name(label, images.label_names) for label in sorted(missing))
+        for split, other in ((TRAIN, EVAL), (EVAL, TRAIN))
+        if (missing := labels[other] - labels[split] - {None})
+    }
+
+
+def _class_name(label: int, names: tuple[str, ...] | None) -> str:
+    return names[label] if names else str(label)
+
+
+def _list_left_out(images: Source, folder: Path) -> None:
+    if not images.skipped_files:
+        return
+    with open(folder / SKIPPED, "w", encoding="utf-8") as file:
+        for each in images.left_out():
+            line = {"file": each.file, "reason": each.reason}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _dataset(images: Source, out: Path, description: Manifest, made: bool) -> Dataset:
+    damaged = (each for each in images.left_out() if each.is_image)
+    named = tuple(f"{each.file} ({each.reason})" for each in islice(damaged, _NAMED))
+    return Dataset(out, description, made, images.skipped_example, named)
 
 
 def _shard(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 from pathlib import Path
 
-from components import release_store, remote_releases
+from components import release_store
 from components.object_store import Folder, is_remote
+from components.release_copies import ReleaseCopies
 
 
 class FollowedStore:
@@ -22,7 +22,11 @@ class FollowedStore:
     def __init__(self, location: str | Path):
         self.location = str(location)
         self._remote = Folder(self.location) if is_remote(location) else None
-        self._copies = tempfile.TemporaryDirectory(prefix="serving-") if self._remote else None
+        self._copies = None
+        if self._remote:
+            self._temporary = tempfile.TemporaryDirectory(prefix="serving-")
+            place = Path(self._temporary.name)
+            self._copies = ReleaseCopies(self.location, place, place)
 
     def config(self) -> str | None:
         """The text of `models.config`; None before the first release."""
@@ -49,23 +53,19 @@ class FollowedStore:
         """
         if not self._copies:
             return release_store.get(self.location, version).path(model)
-        path = Path(self._copies.name, model, str(version))
+        path = self._copies.path(model, version)
         if not path.is_dir():
-            # Under its name only when it is whole.
-            with tempfile.TemporaryDirectory(dir=self._copies.name) as scratch:
-                remote_releases.fetch(self.location, version, [model], Path(scratch))
-                path.parent.mkdir(exist_ok=True)
-                Path(scratch, model, str(version)).rename(path)
+            self._copies.fetch(model, version)
         return path
 
     def keep(self, served: dict[str, list[int]]) -> None:
         """Removes copies of what is no longer served; a loaded SavedModel does not need its own."""
         if self._copies:
-            for copy in Path(self._copies.name).glob("*/*"):
-                if copy.name.isdigit() and int(copy.name) not in served.get(copy.parent.name, []):
-                    shutil.rmtree(copy)
+            for model, version in self._copies.there():
+                if version not in served.get(model, []):
+                    self._copies.remove(model, version)
 
     def close(self) -> None:
         if self._copies:
             with contextlib.suppress(OSError):
-                self._copies.cleanup()
+                self._temporary.cleanup()

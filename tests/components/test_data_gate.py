@@ -97,6 +97,7 @@ def test_every_anomaly_is_listed_by_name(tmp_path):
         ([-7, *TEN[1:]], TEN, "`label`: train holds -7; labels are class indices from 0, and -1"),
         ([10**9, *TEN[1:]], TEN, "`label`: train holds 1,000,000,000; .* at most 100,000 classes"),
         (TEN, [12, *TEN[1:]], "`label`: eval reaches 12 but train only 9: a class that training"),
+        ([5] * 20, [2] + [5] * 19, "`label`: eval begins at 2 but train only at 5: a class that"),
     ],
 )
 def test_labels_that_cannot_be_learned(tmp_path, train, evaluation, message):

@@ -1,16 +1,13 @@
 """ImageExampleGen under LocalDagRunner: what is kept, what is reported, what stops the run."""
 
 import gzip
-import io
 import json
 import os
-from pathlib import Path
+import zlib
 
-import numpy as np
 import pytest
 import tensorflow as tf
-from ml_metadata.proto import metadata_store_pb2
-from PIL import Image
+from ingestion import Run, assert_nothing_left, example, good, picture, read, summary, write
 from tfx import v1 as tfx
 
 from components.errors import PipelineError
@@ -19,87 +16,9 @@ from components.example_gen.component import ImageExampleGen
 from components.example_gen.executor import Executor
 
 
-def picture(seed: int, format: str = "PNG", side: int = 8) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format)
-    return buffer.getvalue()
-
-
-def example(image: bytes | None = None, label=None, **more) -> bytes:
-    values = {"image": image, "label": label, **more}
-    feature = {}
-    for name, value in values.items():
-        if value is None:
-            continue
-        listed = value if isinstance(value, list) else [value]
-        if isinstance(listed[0], bytes):
-            feature[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=listed))
-        elif isinstance(listed[0], float):
-            feature[name] = tf.train.Feature(float_list=tf.train.FloatList(value=listed))
-        else:
-            feature[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=listed))
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
-
-
-def good(count: int, start: int = 0) -> list[bytes]:
-    return [example(picture(start + i), i % 10) for i in range(count)]
-
-
-def write(path: Path, records: list[bytes]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    compression = "GZIP" if path.suffix == ".gz" else ""
-    with tf.io.TFRecordWriter(str(path), compression) as writer:
-        for record in records:
-            writer.write(record)
-    return path
-
-
-class Run:
-    """Runs of one pipeline that holds ImageExampleGen alone."""
-
-    def __init__(self, root: Path):
-        self.root = root
-
-    def __call__(self, data, max_rejected_fraction=0.01, code_version="1") -> Path:
-        component = ImageExampleGen(
-            str(data), code_version=code_version, max_rejected_fraction=max_rejected_fraction
-        )
-        connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
-            str(self.root / "metadata.sqlite")
-        )
-        pipeline = tfx.dsl.Pipeline(
-            "ingest",
-            str(self.root / "pipeline"),
-            components=[component],
-            enable_cache=True,
-            metadata_connection_config=connection,
-        )
-        tfx.orchestration.LocalDagRunner().run(pipeline)
-        return Path(self.artifacts()[-1].uri)
-
-    def artifacts(self):
-        from ml_metadata.metadata_store import metadata_store
-
-        config = metadata_store_pb2.ConnectionConfig()
-        config.sqlite.filename_uri = str(self.root / "metadata.sqlite")
-        store = metadata_store.MetadataStore(config)
-        live = metadata_store_pb2.Artifact.LIVE
-        return [one for one in store.get_artifacts_by_type("Examples") if one.state == live]
-
-
 @pytest.fixture
 def run(tmp_path):
     return Run(tmp_path / "run")
-
-
-def read(uri: Path, split: str) -> list[bytes]:
-    files = sorted(str(path) for path in (uri / f"Split-{split}").iterdir())
-    return [bytes(r.numpy()) for r in tf.data.TFRecordDataset(files, "GZIP")] if files else []
-
-
-def summary(uri: Path) -> dict:
-    return json.loads((uri / "rejected" / "summary.json").read_text())
 
 
 def test_splits_are_kept_plain_and_gzip_alike(tmp_path, run):
@@ -198,13 +117,13 @@ def test_files_that_change_while_they_are_read_stop_the_run(tmp_path, run, monke
 
 
 PNG, JPEG = picture(900), picture(901, "JPEG", side=32)
-BAD = {
+BAD = {  # by the reason that is told
     "empty record": b"",
     "not a tf.train.Example": b"\x0a\xff\xff not a message",
     "no feature `image`": example(label=3),
     "`image` is not a bytes feature": example(image=[1, 2, 3]),
     "`image` does not hold exactly one value": example(image=[PNG, PNG]),
-    "`label` is not an int64 feature": example(PNG, 1.5),
+    "`label` is a float that is no class index such as 0, 1, 2": example(PNG, 1.5),
     "`label` holds more than one value": example(PNG, [1, 2]),
     "`label` below -1": example(PNG, -2),
     "empty image": example([b""]),
@@ -214,6 +133,13 @@ BAD = {
     "BMP image, not PNG or JPEG": example(picture(1, "BMP")),
     "WebP image, not PNG or JPEG": example(picture(1, "WEBP")),
     "not a PNG or JPEG image": example(b"hello"),
+}
+
+
+DETAILS = {
+    "no feature `image`": "there are `label` (int64)",
+    "`image` is not a bytes feature": "there are `image` (int64 × 3)",
+    "`label` is a float that is no class index such as 0, 1, 2": "1.5",
 }
 
 
@@ -233,15 +159,11 @@ def test_unusable_records_are_left_out_and_reported(tmp_path, run):
     (report,) = (uri / "rejected").glob("records-*.jsonl")
     lines = [json.loads(line) for line in report.read_text().splitlines()]
     path = str(tmp_path / "data/train/a.tfrecord.gz")
-    assert lines == [
-        {"file": path, "record": 7 * i, "reason": reason} for i, reason in enumerate(BAD)
-    ]
+    assert [
+        (line["file"], line["record"], line["reason"], line.get("detail")) for line in lines
+    ] == [(path, 7 * i, reason, DETAILS.get(reason)) for i, reason in enumerate(BAD)]
+    assert run.rejected.read_text() == report.read_text()
     assert run.artifacts()[-1].custom_properties["num_rejected"].int_value == len(BAD)
-
-
-def assert_nothing_left(run):
-    assert not run.artifacts()
-    assert not list(run.root.glob("pipeline/**/*.gz"))
 
 
 def test_too_many_unusable_records_stop_the_run(tmp_path, run):
@@ -251,9 +173,10 @@ def test_too_many_unusable_records_stop_the_run(tmp_path, run):
         run(tmp_path / "data", max_rejected_fraction=0.03)
     assert str(error.value) == (
         f"ImageExampleGen: 4 of 100 records in {tmp_path}/data are unusable (4.00%, at most 3.00% "
-        "allowed): 2 × empty record, 1 × `label` below -1, 1 × empty image; most in "
-        f"{tmp_path}/data/train/a.tfrecord: 3 of 53, mainly empty record; mend the data or raise "
-        "data.max_rejected_fraction"
+        "allowed): 2 × empty record, 1 × `label` below -1, 1 × empty image; the "
+        f"first is record 50 of {tmp_path}/data/train/a.tfrecord (empty record); most in "
+        f"{tmp_path}/data/train/a.tfrecord: 3 of 53, mainly empty record; all are listed in "
+        f"{run.rejected}; mend the data or raise data.max_rejected_fraction"
     )
     assert_nothing_left(run)
     assert len(read(run(tmp_path / "data", max_rejected_fraction=0.04), "train")) == 50
@@ -270,8 +193,9 @@ def flip_a_bit(data: bytes) -> bytes:
         ("b.tfrecord", flip_a_bit, "truncated or corrupt"),
         ("b.tfrecord.gz", lambda data: data[: len(data) // 2], "truncated or corrupt"),
         ("b.tfrecord.gz", lambda data: b"", "an empty file, which is no gzip"),
-        ("b.tfrecord.gz", gzip.decompress, "named .gz but not gzip"),
-        ("b.tfrecord", gzip.compress, "gzip but not named .gz"),
+        ("b.tfrecord", lambda data: gzip.compress(data)[:-200], "truncated or corrupt"),
+        ("b.tfrecord", lambda data: zlib.compress(data)[:-200], "truncated or corrupt"),
+        ("b.tfrecord.gz", lambda data: b"<html>not found</html>", "truncated or corrupt"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, run, name, damage, what):

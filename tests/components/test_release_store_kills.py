@@ -1,6 +1,5 @@
 """Writers of the release store that are killed, or that come two at a time."""
 
-import itertools
 import os
 import random
 import shutil
@@ -12,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-import release_writer
+from killing import killed_at_every_step
 from release_checks import (
     check_clean,
     check_pointers,
@@ -21,6 +20,7 @@ from release_checks import (
     stable,
     visible,
 )
+from watching import Watch
 
 from components import release_store
 from components.release import MODELS
@@ -42,21 +42,6 @@ def run_writer(*arguments) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, str(WRITER), *map(str, arguments)], stdout=subprocess.PIPE, text=True
     )
-
-
-def killed_at_every_step(tmp_path, store, arguments, check) -> int:
-    """Kills a writer before each of its accesses to the file system, on copies of `store`."""
-    action, what = arguments
-    for step in itertools.count():
-        copy = tmp_path / f"{store.name}-{step}"
-        shutil.copytree(store, copy)
-        _, status = os.waitpid(release_writer.start(action, copy, what, step), 0)
-        code = os.waitstatus_to_exitcode(status)
-        assert code in (0, -signal.SIGKILL)
-        check(copy)
-        shutil.rmtree(copy)
-        if code == 0:
-            return step
 
 
 @pytest.mark.slow
@@ -81,7 +66,9 @@ def test_publisher_killed_at_every_step(store, candidate, tmp_path):
         assert check_pointers(copy) == {2, again.version}
         check_clean(copy, [1, 2, again.version])
 
-    steps = killed_at_every_step(tmp_path, store, ("die", tmp_path / "candidate"), check)
+    steps = killed_at_every_step(
+        tmp_path, store, lambda copy: release_store.publish(copy, candidate, {}, "killed"), check
+    )
     assert steps > 80
     assert outcomes == {(2, 2), (3, 2), (3, 3)}
 
@@ -89,7 +76,7 @@ def test_publisher_killed_at_every_step(store, candidate, tmp_path):
 @pytest.mark.slow
 def test_publisher_of_a_canary_killed_at_every_step(store, candidate, tmp_path):
     """With a picture, too; the stable release is never touched."""
-    make_picture(tmp_path / "candidate")
+    picture = make_picture(tmp_path / "candidate")
     for push_id in "ab":
         release_store.publish(store, candidate, {}, push_id)
     outcomes = set()
@@ -98,14 +85,16 @@ def test_publisher_of_a_canary_killed_at_every_step(store, candidate, tmp_path):
         assert (stable(copy), release_store.latest(copy).version) == (2, 2)
         named = check_pointers(copy)
         outcomes.add(release_store.served(copy).canary)
-        picture = tmp_path / "candidate/samples.png"
         again = release_store.publish(copy, candidate, {}, "killed", "canary", picture)
         assert again.version == 3 if 3 in named else again.version in (3, 4)
         assert check_pointers(copy) == {1, 2, again.version}
         assert release_store.served(copy).canary == again.version
         check_clean(copy, [1, 2, again.version])
 
-    killed_at_every_step(tmp_path, store, ("die-as-canary", tmp_path / "candidate"), check)
+    def act(copy):
+        release_store.publish(copy, candidate, {}, "killed", "canary", picture)
+
+    killed_at_every_step(tmp_path, store, act, check)
     assert outcomes == {None, 3}
 
 
@@ -139,7 +128,7 @@ def test_promotion_killed_at_every_step(store, candidate, tmp_path, before, vers
             assert check_pointers(copy) == {now.stable, new}
         outcomes.add(outcome)
 
-    killed_at_every_step(tmp_path, store, ("die-promote", version), check)
+    killed_at_every_step(tmp_path, store, lambda copy: release_store.promote(copy, version), check)
     assert outcomes == {(2, 2), (version, 2), (version, version)}
 
 
@@ -157,7 +146,7 @@ def test_canary_killed_at_every_step(store, candidate, tmp_path):
         assert release_store.set_canary(copy, None).versions == (2, 3)
         check_clean(copy, [1, 2, 3])
 
-    killed_at_every_step(tmp_path, store, ("die-canary", 1), check)
+    killed_at_every_step(tmp_path, store, lambda copy: release_store.set_canary(copy, 1), check)
     assert outcomes == {(None, (2, 3)), (1, (1, 2, 3))}
 
 
@@ -182,39 +171,12 @@ def test_prune_killed_at_every_step(store, candidate, tmp_path):
             assert release_store.publish(copy, candidate, {}, "f").version == 6
         seen.add(tuple(left))
 
-    killed_at_every_step(tmp_path, store, ("die-prune", 1), check)
+    killed_at_every_step(tmp_path, store, lambda copy: release_store.prune(copy, 1), check)
     assert seen == {(1, 2, 3, 4, 5), (2, 3, 4, 5)}
 
 
 def _is_pointer(name: str) -> bool:
     return name in ("models.config", "releases/latest.json")
-
-
-class Reader(threading.Thread):
-    """Follows the pointers all the time and keeps what went wrong."""
-
-    def __init__(self, store: Path):
-        super().__init__()
-        self.store, self.looks, self.error = store, 0, None
-        self.stopped = threading.Event()
-
-    def run(self) -> None:
-        try:
-            while not self.stopped.is_set():
-                check_pointers(self.store)
-                self.looks += 1
-        except BaseException as error:
-            self.error = error
-
-    def __exit__(self, *_):
-        self.stopped.set()
-        self.join()
-        assert self.error is None, self.error
-        assert self.looks > 0
-
-    def __enter__(self):
-        self.start()
-        return self
 
 
 @pytest.mark.slow
@@ -224,9 +186,9 @@ def test_publishers_killed_at_random_instants(store, tmp_path):
     generator = random.Random(0)
     release_store.publish(store, candidate, {})
     seen, kills = [1], 0
-    with Reader(store) as reader:
+    with Watch(lambda: check_pointers(store)) as reader:
         while kills < 24:
-            writer = run_writer("loop", store, tmp_path / "large", 100)
+            writer = run_writer(store, tmp_path / "large", 100)
             assert int(writer.stdout.readline()) > seen[-1]  # it is past its start
             time.sleep(generator.uniform(0.0, 0.4))
             os.kill(writer.pid, signal.SIGKILL)
@@ -248,8 +210,8 @@ def test_publishers_killed_at_random_instants(store, tmp_path):
 
 def test_two_publishers_at_once(store, candidate, tmp_path):
     release_store.publish(store, candidate, {})
-    with Reader(store):
-        writers = [run_writer("loop", store, tmp_path / "candidate", 10) for _ in range(2)]
+    with Watch(lambda: check_pointers(store)):
+        writers = [run_writer(store, tmp_path / "candidate", 10) for _ in range(2)]
         outputs = [
             [int(line) for line in writer.communicate(timeout=60)[0].split()] for writer in writers
         ]

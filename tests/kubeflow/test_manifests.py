@@ -10,7 +10,9 @@ import kubeflow_trainer_api.models as trainer_models
 import kubernetes_validate
 import pytest
 import yaml
+from click.testing import CliRunner
 from fake_kubernetes_api import missing_part_of
+from kustomize import documents, rendered
 
 import kubeflow
 from components import serving_config
@@ -18,6 +20,8 @@ from components.rollout import Served
 from kubeflow.training_job.manifest import build
 from kubeflow.training_job.settings import TrainingJobSettings
 from pipeline.cluster_config import TrainingJobConfig
+from pipeline.mirror_status import HEALTH
+from pipeline.releases_command import releases
 
 FOLDER = Path(kubeflow.__path__[0]) / "manifests"
 KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
@@ -25,13 +29,12 @@ VERSION = "1.31"
 # Not in the kustomization: it is to be filled in.
 TEMPLATE = "object-store-secret.template.yaml"
 
-
-def documents(name):
-    return [each for each in yaml.safe_load_all((FOLDER / name).read_text()) if each]
-
-
-OBJECTS = [each for name in KUSTOMIZATION["resources"] for each in documents(name)]
-IDS = [f"{each['kind']}-{each['metadata']['name']}" for each in OBJECTS]
+# Where the store may be: in a bucket, as it is, or as the components have it.
+PLACES = [None, "serve-from-volume", "serve-from-gcs"]
+BY_PLACE = {place: rendered(FOLDER, place) for place in PLACES}
+OBJECTS = BY_PLACE[None]
+ALL = [each for place in PLACES for each in BY_PLACE[place]]
+IDS = [f"{each['kind']}-{each['metadata']['name']}" for each in ALL]
 
 
 def tf_job():
@@ -64,17 +67,22 @@ def pods(thing):
 def test_the_kustomization_lists_every_file():
     files = {path.name for path in FOLDER.glob("*.yaml")}
     assert files == {*KUSTOMIZATION["resources"], "kustomization.yaml", TEMPLATE}
+    folders = {path.name for path in FOLDER.iterdir() if path.is_dir()} - {"__pycache__"}
+    assert {None, *folders} == {*PLACES}
+    assert KUSTOMIZATION["components"] == []
+    comment = (FOLDER / "kustomization.yaml").read_text()
+    assert all(f"[{folder}]" in comment for folder in folders)
 
 
 def test_every_image_gets_a_fixed_version_from_the_kustomization():
     images = {
         container["image"]
-        for each in OBJECTS
+        for each in ALL
         for pod in pods(each)
         for container in pod["containers"] + pod.get("initContainers", [])
     }
     pinned = {each["name"]: each for each in KUSTOMIZATION["images"]}
-    assert set(pinned) == images - {"vqvae"}  # which the TrainJob replaces
+    assert set(pinned) == images
     assert all("digest" in each or each["newTag"] != "latest" for each in pinned.values())
 
 
@@ -83,12 +91,14 @@ def test_the_kustomization_alone_decides_the_namespace():
     assert not any(each["kind"].startswith("Cluster") for each in OBJECTS)
 
 
-def test_services_and_policies_select_pods_that_are_there():
-    (deployment,) = [each for each in OBJECTS if each["kind"] == "Deployment"]
-    (runtime,) = [each for each in OBJECTS if each["kind"] == "TrainingRuntime"]
-    (service,) = [each for each in OBJECTS if each["kind"] == "Service"]
+@pytest.mark.parametrize("place", PLACES)
+def test_services_and_policies_select_pods_that_are_there(place):
+    objects = BY_PLACE[place]
+    (deployment,) = [each for each in objects if each["kind"] == "Deployment"]
+    (runtime,) = [each for each in objects if each["kind"] == "TrainingRuntime"]
+    (service,) = [each for each in objects if each["kind"] == "Service"]
     policies = {
-        each["metadata"]["name"]: each for each in OBJECTS if each["kind"] == "NetworkPolicy"
+        each["metadata"]["name"]: each for each in objects if each["kind"] == "NetworkPolicy"
     }
     serving = deployment["spec"]["template"]
     (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
@@ -108,11 +118,27 @@ def test_services_and_policies_select_pods_that_are_there():
     assert {port["port"] for port in clients["ports"]} == set(ports.values())
     # A rule without `from` is open to everybody, as is an empty selector to the namespace.
     assert clients["from"] == [{"podSelector": {"matchLabels": {"vqvae-client": "true"}}}]
-    assert {port["port"] for port in metrics["ports"]} == {ports["rest"]}
+    mirrors = mirror_in(deployment)
+    metrics_ports = {ports["rest"], *(mirror["ports"][0]["containerPort"] for mirror in mirrors)}
+    assert {port["port"] for port in metrics["ports"]} == metrics_ports
     assert metrics["from"] == [{"namespaceSelector": {"matchLabels": {"vqvae-monitoring": "true"}}}]
+    # Only a mirror, or a server that opens a bucket itself, has anybody to speak to.
+    spoken_to = {
+        port["port"]
+        for rule in policies["vqvae-serving"]["spec"]["egress"]
+        for port in rule["ports"]
+    }
+    assert (
+        spoken_to
+        == {
+            None: {53, 443, 9000},
+            "serve-from-volume": set(),
+            "serve-from-gcs": {53, 443, 80, 988},
+        }[place]
+    )
 
 
-@pytest.mark.parametrize("thing", [*OBJECTS, *documents(TEMPLATE)], ids=[*IDS, "Secret"])
+@pytest.mark.parametrize("thing", [*ALL, *documents(FOLDER / TEMPLATE)], ids=[*IDS, "Secret"])
 def test_schemas(thing):
     if thing["kind"] == "TrainingRuntime":
         parsed = trainer_models.TrainerV1alpha1TrainingRuntime.from_dict(thing)
@@ -129,7 +155,7 @@ def test_the_pod_of_a_tfjob_is_a_pod():
 
 
 @pytest.mark.parametrize(
-    "pod", [pod for each in [*OBJECTS, tf_job()] for pod in pods(each)], ids=lambda _: "pod"
+    "pod", [pod for each in [*ALL, tf_job()] for pod in pods(each)], ids=lambda _: "pod"
 )
 def test_restricted_pod_security(pod):
     """https://kubernetes.io/docs/concepts/security/pod-security-standards, restricted."""
@@ -158,8 +184,8 @@ def test_restricted_pod_security(pod):
 
 def test_every_name_exists():
     names = {(each["kind"], each["metadata"]["name"]) for each in OBJECTS}
-    text = json.dumps(OBJECTS)
-    for pod in (pod for each in OBJECTS for pod in pods(each)):
+    text = json.dumps(ALL)
+    for pod in (pod for each in ALL for pod in pods(each)):
         assert ("ServiceAccount", pod["serviceAccountName"]) in names
         for volume in pod["volumes"]:
             if claim := volume.get("persistentVolumeClaim"):
@@ -171,27 +197,85 @@ def test_every_name_exists():
     assert "secretKeyRef" not in text
 
 
-def test_servers_read_the_store_where_the_pipeline_writes_it():
-    (deployment,) = [each for each in OBJECTS if each["kind"] == "Deployment"]
+@pytest.mark.parametrize("place", PLACES)
+def test_servers_follow_the_models_config_of_their_place(place):
+    (deployment,) = [each for each in BY_PLACE[place] if each["kind"] == "Deployment"]
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    (config,) = [each for each in container["args"] if each.startswith("--model_config_file=")]
-    store = config.partition("=")[2].rpartition("/")[0]
-    assert store in {mount["mountPath"] for mount in container["volumeMounts"]}
+    arguments = arguments_of(container)
+    store = arguments["model_config_file"].removesuffix("/models.config")
+    mounts = {each["name"]: each for each in container["volumeMounts"]}
+    if place == "serve-from-gcs":
+        # What TensorFlow Serving opens by itself; nothing else has a scheme.
+        assert store.startswith("gs://")
+        assert "store" not in mounts
+    else:
+        assert mounts["store"] == {"name": "store", "mountPath": store, "readOnly": True}
     text = serving_config.render(store, ["encode", "decode", "sample"], Served(1))
     probes = [container[name]["httpGet"]["path"] for name in ("startupProbe", "readinessProbe")]
     for path in probes:
         assert f'name: "{path.rpartition("/")[2]}"' in text
-    arguments = arguments_of(container)
     ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
     assert ports == {"grpc": arguments["port"], "rest": arguments["rest_api_port"]}
     assert int(arguments["model_config_file_poll_wait_seconds"]) > 0
-    (waiting,) = deployment["spec"]["template"]["spec"]["initContainers"]
-    assert f"{store}/models.config" in waiting["args"][0]
-    assert all(each["readOnly"] for each in container["volumeMounts"] if each["name"] == "store")
+
+
+def test_servers_on_the_volume_wait_for_the_first_release():
+    (deployment,) = [each for each in BY_PLACE["serve-from-volume"] if each["kind"] == "Deployment"]
+    pod = deployment["spec"]["template"]["spec"]
+    (waiting,) = pod["initContainers"]
+    config = arguments_of(pod["containers"][0])["model_config_file"]
+    assert f"-s {config} " in waiting["args"][0]
+    (store,) = [each for each in pod["volumes"] if each["name"] == "store"]
+    assert store["persistentVolumeClaim"] == {"claimName": "vqvae-serving", "readOnly": True}
+    assert all(each["readOnly"] for each in waiting["volumeMounts"])
+
+
+def mirror_in(deployment):
+    """The mirror's container, if there is one."""
+    containers = deployment["spec"]["template"]["spec"].get("initContainers", [])
+    return [each for each in containers if each["name"] == "mirror"]
+
+
+def test_servers_of_a_bucket_have_a_mirror_beside_them():
+    template, server = serving_pod()
+    (deployment,) = [each for each in OBJECTS if each["kind"] == "Deployment"]
+    (mirror,) = mirror_in(deployment)
+    assert mirror["restartPolicy"] == "Always"  # a sidecar; the server waits for its probe
+    arguments = arguments_of(mirror)
+    assert mirror["command"] == ["vqvae", "releases", "mirror"]
+    assert "--follow" in mirror["args"]
+    config = arguments_of(server)["model_config_file"]
+    assert f"{arguments['to']}/models.config" == config
+    (store,) = [each for each in template["spec"]["volumes"] if each["name"] == "store"]
+    assert "emptyDir" in store
+    assert mirror["volumeMounts"] == [{"name": "store", "mountPath": arguments["to"]}]
+    # The kubelet asks the pod's address, not the loopback.
+    assert arguments["host"] == "0.0.0.0"
+    (port,) = mirror["ports"]
+    assert str(port["containerPort"]) == arguments["port"]
+    probe = mirror["startupProbe"]["httpGet"]
+    assert (probe["path"], probe["port"]) == (HEALTH, port["name"])
+    # A store that does not answer stops no server.
+    assert not {"livenessProbe", "readinessProbe"} & {*mirror}
+    looks = int(arguments_of(server)["model_config_file_poll_wait_seconds"])
+    assert int(arguments["grace"]) > 10 * looks
+    (secret,) = documents(FOLDER / TEMPLATE)
+    assert mirror["envFrom"] == [
+        {"secretRef": {"name": secret["metadata"]["name"], "optional": True}}
+    ]
+
+
+def test_the_mirror_understands_its_arguments(tmp_path):
+    (deployment,) = [each for each in OBJECTS if each["kind"] == "Deployment"]
+    (mirror,) = mirror_in(deployment)
+    arguments = [each for each in mirror["args"] if not each.startswith(("--to=", "--store="))]
+    command = [mirror["command"][2], *arguments, f"--to={tmp_path / 'm'}", "--store=no-bucket"]
+    result = CliRunner().invoke(releases, command)
+    assert "servers read a folder without a mirror" in str(result.exception)
 
 
 def arguments_of(container):
-    return dict(each.removeprefix("--").split("=") for each in container["args"])
+    return dict(each.removeprefix("--").split("=") for each in container["args"] if "=" in each)
 
 
 def serving_pod():
@@ -249,5 +333,5 @@ def test_the_workers_may_do_what_the_task_does_and_no_more():
 
 
 def test_the_template_holds_no_credentials():
-    (secret,) = documents(TEMPLATE)
+    (secret,) = documents(FOLDER / TEMPLATE)
     assert set(secret["stringData"].values()) == {""}

@@ -35,6 +35,8 @@ def test_overrides_are_yaml():
         ("gate.thresholds.nmsee.max=1", "unknown metric 'nmsee'"),
         ("gate.thresholds={}", "name one"),
         ("data.image.height=7", "7x8 cannot be downsampled by 2"),
+        ("data.features={image: x, label: x}", "image and label must be two features"),
+        ("data.features.lable=x", "did you mean 'data.features.label'?"),
         ("model=3", "model"),
         ("name.x=3", "'name' holds a value, not a section"),
         ("no-equals-sign", "must look like section.key=value"),

@@ -68,6 +68,7 @@ def test_components_of_the_design_are_there(compiled):
         ("training.vqvae.steps=7", {"Trainer-vqvae"}),
         ("gate.thresholds.nmse.max=0.03", {"Evaluator"}),
         ("data.max_rejected_fraction=0.5", {"ImageExampleGen"}),
+        ("data.features.image=image/encoded", {"ImageExampleGen"}),
         ("data.transform_batch_size=7", {"Transform"}),
         ("model.encoder.residual_blocks=1", {"Trainer-vqvae", "Trainer-prior"}),
         ("training.seed=1", {"Trainer-vqvae", "Trainer-prior"}),

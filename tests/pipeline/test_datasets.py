@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def _examples(folder: Path, split: str) -> list[tuple[bytes, int | None]]:
     paths = sorted(str(path) for path in (folder / split).glob("*.tfrecord.gz"))
     for record in tf.data.TFRecordDataset(paths, "GZIP").as_numpy_iterator():
         features = tf.train.Example.FromString(record).features.feature
-        assert set(features) <= {"image", "label"}
+        assert set(features) <= {"image", "label", "source"}
         (image,) = features["image"].bytes_list.value
         label = features["label"].int64_list.value[0] if "label" in features else None
         found.append((image, label))
@@ -437,6 +438,87 @@ def test_folder_turns_other_formats_into_png(tmp_path: Path) -> None:
     wanted = [pixels, pixels, np.rot90(pixels, -1), pixels, np.full((6, 9, 3), 10, np.uint8)]
     key = lambda array: (array.shape, array.tobytes())  # noqa: E731
     assert sorted(map(key, decoded)) == sorted(map(key, wanted))
+
+
+def test_folder_scales_wide_numbers_and_refuses_those_without_a_range(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    ramp = np.linspace(0, 1, 64).reshape(8, 8)
+    wide = (ramp * 65535).round()
+    Image.fromarray(wide.astype(">u2")).save(source / "a.tif")
+    Image.fromarray(wide.astype("<u2")).save(source / "b.tif")
+    Image.fromarray(ramp.astype(np.float32)).save(source / "c.tif")
+    (source / "d.pfm").write_bytes(b"Pf\n8 8\n-1.0\n" + ramp[::-1].astype("<f4").tobytes())
+    out = write_dataset("folder", tmp_path / "out", source).path
+    everything = _examples(out, "train") + _examples(out, "eval")
+    assert len(everything) == 4
+    for encoded, _ in everything:
+        np.testing.assert_array_equal(_pixels(encoded), wide)
+    Image.fromarray((ramp * 255).astype(np.float32)).save(source / "e.tif")
+    message = _refusal("folder", tmp_path / "again", source)
+    assert message.startswith(f"{source / 'e.tif'}: holds 32-bit floats from 0 to 255, but 0 to 1")
+    assert not (tmp_path / "again").exists()
+
+
+def _folder_of_classes(root: Path, classes: dict[str, int]) -> Path:
+    """Images in folders such as `train/ant`."""
+    for number, (folder, count) in enumerate(classes.items()):
+        (root / folder).mkdir(parents=True)
+        for i in range(count):
+            pixels = np.full((4, 4), number * 20 + i, np.uint8)
+            (root / folder / f"{i}.png").write_bytes(_encode(pixels, "PNG"))
+    return root
+
+
+def test_class_names_are_compared_as_people_read_them(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    source = _folder_of_classes(
+        tmp_path / "in",
+        {
+            f"train/{composed}": 2,
+            f"train/{decomposed}": 3,
+            "train/dog": 2,
+            f"val/{decomposed}": 2,
+            "val/dog": 2,
+        },
+    )
+    result = CliRunner().invoke(
+        data_command, ["folder", str(tmp_path / "out"), "--source", str(source)]
+    )
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    manifest = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
+    assert manifest["label_names"] == [composed, "dog"]
+    labels = [label for _, label in _examples(tmp_path / "out", "train")]
+    assert sorted(labels) == [0] * 5 + [1] * 2
+    assert sorted(label for _, label in _examples(tmp_path / "out", "eval")) == [0, 0, 1, 1]
+
+
+def test_a_class_that_only_one_split_has_is_said(tmp_path: Path) -> None:
+    classes = {"train/ant": 2, "train/bee": 2, "val/ant": 2, "val/cat": 2}
+    classes |= {f"train/x{number}": 1 for number in range(7)}
+    source = _folder_of_classes(tmp_path / "in", classes)
+    result = CliRunner().invoke(
+        data_command, ["folder", str(tmp_path / "out"), "--source", str(source)]
+    )
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == [
+        "train has no image of the class 'cat', which will not be learned; add some, or remove it "
+        "from eval",
+        "eval has no image of 8 classes ('bee', 'x0', 'x1', 'x2', 'x3', …), which will not be "
+        "judged; add some, or remove them from train",
+    ]
+
+
+def test_a_label_that_only_one_split_has_is_said_of_other_sources_too(tmp_path: Path) -> None:
+    source = _write_idx(tmp_path / "source")
+    labels = np.arange(50) % 9
+    (source / "train-labels-idx1-ubyte").write_bytes(_idx(labels.astype(np.uint8)))
+    (source / "t10k-labels-idx1-ubyte").write_bytes(_idx(np.full(20, 9, np.uint8)))
+    made = write_dataset("idx", tmp_path / "out", source)
+    assert made.lacking == {"train": ("9",), "eval": tuple(map(str, range(9)))}
+    assert made.manifest.labelled
 
 
 @pytest.mark.parametrize(

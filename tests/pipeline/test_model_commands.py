@@ -20,6 +20,7 @@ from components import releases
 from components.errors import PipelineError, one_line
 from pipeline import codes_file
 from pipeline.cli import cli
+from pipeline.datasets.writer import write_dataset
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +114,11 @@ def test_sizes_are_those_of_the_upright_image(store, tmp_path):
     (tmp_path / "a.jpg").write_bytes(png(gray, "JPEG", exif=turned))
     (tmp_path / "b.jpg").write_bytes(png(gray, "JPEG"))
     (tmp_path / "c.png").write_bytes(png(gray))
+    (tmp_path / "d.png").write_bytes(png(gray, exif=turned))
+    (tmp_path / "e.webp").write_bytes(png(gray, "WEBP", exif=turned))
     vqvae("encode", tmp_path, "--out", tmp_path / "codes.npz", "--store", store)
     sizes = codes_file.read(tmp_path / "codes.npz").sizes.tolist()
-    assert sizes == [[30, 20], [20, 30], [20, 30]]
+    assert sizes == [[30, 20], [20, 30], [20, 30], [30, 20], [30, 20]]
 
 
 def test_a_bad_image_is_named_and_nothing_is_written(where, tmp_path):
@@ -128,10 +131,86 @@ def test_a_bad_image_is_named_and_nothing_is_written(where, tmp_path):
     missing = tmp_path / "nowhere.png"
     message = refused("encode", missing, "--out", tmp_path / "codes.npz", *where)
     assert message == f"{missing}: No such file or directory"
+
+
+FORMATS = {
+    **{"a.png": "PNG", "b.jpg": "JPEG", "C.JPG": "JPEG", "d.jfif": "JPEG", "e.jpe": "JPEG"},
+    **{"f.webp": "WEBP", "g.bmp": "BMP", "h.tif": "TIFF", "i.gif": "GIF", "noext": "PNG"},
+}
+
+
+def test_a_folder_gives_every_image_whatever_its_format_and_name(where, tmp_path):
+    """And as many as `vqvae data folder` takes of it."""
+    photos = tmp_path / "classes" / "photos"
+    (photos / "deeper").mkdir(parents=True)
+    pixels = dict(zip(FORMATS, some_images(len(FORMATS)), strict=True))
+    for name, kind in FORMATS.items():
+        options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100}}.get(kind, {})
+        (photos / name).write_bytes(png(pixels[name], kind, **options))
+    wide = tmp_path / "elsewhere"
+    wide.mkdir()
+    (wide / "j.tif").write_bytes(png((some_images(1)[0] * 257.0).astype(">u2"), "TIFF"))
+    (photos / "link").symlink_to(wide)
+    (photos / "notes.txt").write_text("no image")
+    (photos / "deeper" / "gone.png").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(photos / "pipe")
+    (photos / ".hidden.png").write_bytes(b"")
+    said = vqvae("encode", photos, "--out", tmp_path / "codes.npz", *where)
+    assert said.splitlines() == [
+        f"left out 3 files: {photos / 'deeper' / 'gone.png'} (not a file), {photos / 'notes.txt'} "
+        f"(not an image that Pillow reads), {photos / 'pipe'} (not a file)",
+        f"{tmp_path / 'codes.npz'}: codes of 11 images",
+    ]
+    stored = codes_file.read(tmp_path / "codes.npz")
+    names = sorted([*FORMATS, "link/j.tif"])
+    assert stored.names.tolist() == names
+    assert stored.sizes.tolist() == [[4, 6]] * 11
+    expected = [pixels.get(name, some_images(1)[0]) for name in names]
+    np.testing.assert_array_equal(stored.codes, expected_codes(np.stack(expected), "b"))
+    made = write_dataset("folder", tmp_path / "data", photos.parent)
+    assert sum(made.manifest.images.values()) == 11
+    assert made.manifest.skipped_files == 3
+    # Their pictures go by the names of the images, without what says the format.
+    vqvae("decode", tmp_path / "codes.npz", "--out", tmp_path / "out", *where)
+    decoded = [str(path.relative_to(tmp_path / "out")) for path in tmp_path.glob("out/**/*.png")]
+    assert sorted(decoded) == sorted(f"{Path(name).with_suffix('')}.png" for name in names)
+
+
+def test_many_files_that_are_left_out_are_counted(store, tmp_path):
+    write_images(tmp_path / "in", 1)
+    for number in range(9):
+        (tmp_path / "in" / f"{number}.txt").write_text("no image")
+    arguments = ("--out", tmp_path / "codes.npz", "--store", store)
+    result = CliRunner().invoke(cli, ["encode", str(tmp_path / "in"), *map(str, arguments)])
+    assert result.exit_code == 0
+    assert result.stderr.startswith("left out 9 files: ")
+    assert result.stderr.count(".txt (not an image that Pillow reads), ") == 5
+    assert result.stderr.endswith(", …\n")
+    assert result.stdout == f"{tmp_path / 'codes.npz'}: codes of 1 image\n"
+
+
+def test_what_cannot_be_encoded_is_named_in_the_order_of_the_files(store, tmp_path):
+    paths = write_images(tmp_path / "in", 3)
+    out = ("--out", tmp_path / "out" / "codes.npz", "--store", store)
     (tmp_path / "empty").mkdir()
-    assert "holds no .png" in refused(
-        "encode", tmp_path / "empty", "--out", tmp_path / "codes.npz", *where
+    assert refused("encode", paths[0], tmp_path / "empty", *out) == (
+        f"{tmp_path / 'empty'}: holds no image"
     )
+    (tmp_path / "empty" / "a.txt").write_text("no image")
+    (tmp_path / "b.txt").write_text("no image either")
+    assert refused("encode", tmp_path / "empty", *out) == (
+        f"{tmp_path / 'empty'}: holds no image; left out 1 file: {tmp_path / 'empty' / 'a.txt'} "
+        "(not an image that Pillow reads)"
+    )
+    message = refused("encode", *paths, tmp_path / "b.txt", *out)
+    assert message == f"{tmp_path / 'b.txt'}: not an image that Pillow reads"
+    floats = tmp_path / "in" / "floats.tif"
+    Image.fromarray(np.full([4, 6], 200, np.float32)).save(floats)
+    message = refused("encode", tmp_path / "in", *out)
+    assert message.startswith(f"{floats}: holds 32-bit floats from 200 to 200, but 0 to 1 is")
+    paths[1].write_bytes(b"\x89PNG\r\n\x1a\n, and no more")  # comes before it
+    assert refused("encode", tmp_path / "in", *out).startswith(f"{paths[1]}: ")
+    assert not (tmp_path / "out").exists()
 
 
 def test_sample_is_the_same_from_disk_and_server(store, server, tmp_path):
