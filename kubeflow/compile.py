@@ -102,11 +102,12 @@ def uncached(config: Config) -> set[str]:
 
     The backend's cache key has the image, by its digest, and with it the versions of all libraries.
 
-    ExampleGen reads files that Kubeflow does not look at; Baseline and a warm start read the
-    release store; Pusher writes it. From a cache each of them would be of another day.
+    ExampleGen and ImportSchemaGen read files that Kubeflow does not look at; Baseline and a warm
+    start read the release store; Pusher writes it. From a cache each of them would be of another
+    day.
     """
-    warm = config.training.warm_start != "none"
-    return {"ImageExampleGen", "Baseline", "Pusher", *(_TRAINERS if warm else ())}
+    trainers = _TRAINERS if config.training.warm_start != "none" else ()
+    return {"ImageExampleGen", "ImportSchemaGen", "Baseline", "Pusher", *trainers}
 
 
 def _cacheable(name: str, config: Config) -> bool:

@@ -22,7 +22,7 @@ _PLACEHOLDERS = (
     "{{$.pipeline_task_name}}",
     "{{$.pipeline_task_uuid}}",
 )
-_OUTSIDE = ("ImageExampleGen", "Baseline", "Pusher")
+_OUTSIDE = ("ImageExampleGen", "ImportSchemaGen", "Baseline", "Pusher")
 _SECRET_NAME = re.compile(r"(?i)(secret|password|passwd|token|access_key|credential)")
 _CREDENTIAL_FILE = re.compile(r"(?i)(_file|_path)$")
 

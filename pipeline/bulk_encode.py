@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from components import features
 from components.errors import PipelineError
-from components.example_gen import layout, record_file
+from components.example_gen import file_names, record_file
 from components.example_gen.config import FeatureNames
 from components.example_gen.parsing import label_type, parse, reason_unusable, source_of
 from components.example_gen.rejection import Rejection
@@ -60,9 +60,10 @@ def encode_records(
         PipelineError: naming file, record and reason; then nothing is left in `out`.
     """
     names = _names(release, names or FeatureNames())
-    suffixes = [kind + gzip for kind in (".tfrecord", ".tfrecords") for gzip in (".gz", "")]
+    kinds = (".tfrecord", ".tfrecords", ".tfrec", ".record")
+    suffixes = [kind + gzip for kind in kinds for gzip in (".gz", "")]
     jobs = bulk_job.find_jobs(
-        data, out, layout.is_tfrecord, (*suffixes, ".gz"), "TFRecords (*.tfrecord[.gz])"
+        data, out, file_names.is_tfrecord, (*suffixes, ".gz"), "TFRecords (*.tfrecord[.gz])"
     )
     return bulk_job.run(jobs, EncodeFile(release, names, skip_unusable), out, beam_args, progress)
 

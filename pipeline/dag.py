@@ -20,6 +20,7 @@ from components.data_gate.component import DataGate
 from components.evaluator.component import ReconstructionEvaluator
 from components.example_gen import layout
 from components.example_gen.component import ImageExampleGen
+from components.imported_schema import ImportedSchema
 from components.pusher.component import ReleasePusher
 from components.tokenizer.component import Tokenizer
 from components.trainer.config import PriorSettings, TrainerSettings, VQVAESettings, WarmStart
@@ -56,6 +57,8 @@ class Run:
         run_key: hash of all that the run depends on; a repetition has the same.
         baseline_version: release to compare with, 0 for none, -1 for the latest at run time.
         push_id: names this push, so that a rerun never releases the same candidate twice.
+        data_fingerprint: of the files that the run was planned with; empty for whatever is there.
+        data_left_out: which split of `data` is not read, and why; empty where all are.
         data_at_hand: whether `data` can be looked at now, for its layout; otherwise whoever
             runs ExampleGen does.
         rejected: local file for the list of unusable records; empty: they are in the log only.
@@ -68,6 +71,8 @@ class Run:
     run_key: str
     baseline_version: int
     push_id: str
+    data_fingerprint: str = ""
+    data_left_out: str = ""
     data_at_hand: bool = True
     rejected: str = ""
 
@@ -105,8 +110,12 @@ def create_pipeline(
 def _components(config: Config, run: Run) -> list[BaseComponent]:
     image = config.data.image
     look = layout.input_config_for if run.data_at_hand else layout.undecided
+    found = look(run.data)
     example_gen = ImageExampleGen(
-        *look(run.data),
+        found.input_base,
+        found.input_config,
+        found.output_config,
+        fingerprint=run.data_fingerprint,
         features=config.data.features,
         max_rejected_fraction=config.data.max_rejected_fraction,
         rejected_path=run.rejected,
@@ -157,7 +166,7 @@ def _validation(config: Config, examples: Channel) -> list[BaseComponent]:
     """Statistics, schema, anomalies, and the gate that stops the run on them, in this order."""
     statistics = tfx.components.StatisticsGen(examples=examples)
     if config.data.schema_path:
-        schema = tfx.components.ImportSchemaGen(schema_file=config.data.schema_path)
+        schema = ImportedSchema(config.data.schema_path).with_id("ImportSchemaGen")
     else:
         schema = tfx.components.SchemaGen(
             statistics=statistics.outputs["statistics"], infer_feature_shape=False

@@ -10,21 +10,36 @@ from pathlib import Path
 
 from tfx.orchestration import metadata
 
-from components import durable_files, library_versions, release_store
+from components import durable_files, imported_schema, library_versions, release_store
 from components.errors import PipelineError, after, one_line
+from components.example_gen import input_files, layout
+from components.example_gen.layout import Layout
 from pipeline.config import Config
 from pipeline.dag import Run, code_fingerprint, create_pipeline
+from pipeline.report import lineage
 from pipeline.root import Root
 from pipeline.runner import ComponentRun, ObservedDagRunner, Observer
 
 
 def plan(config: Config, data: str, root: Root) -> Run:
-    """Where a run reads and writes; decides what it is compared with before it starts."""
+    """Where a run reads and writes; decides what it is compared with before it starts.
+
+    Raises:
+        PipelineError: it is not clear which files are the data, or the release store is damaged.
+    """
     serving = os.path.abspath(config.release.path or root.serving)
+    # Looked at first, and checked by ExampleGen: the key speaks of the files that are read.
+    found = layout.input_config_for(os.path.abspath(data))
+    fingerprint = _fingerprint(found)
     run_key = _run_key(config, data) if config.runtime.cache else ""
     baseline_version, push_id = release_store.plan(serving, run_key)
+    if run_key and not lineage.has_results_of_push(str(root.metadata), push_id):
+        # Without the earlier run's results all is made again, as a candidate of its own.
+        baseline_version, push_id = release_store.plan(serving, "")
     return Run(
         data=os.path.abspath(data),
+        data_fingerprint=fingerprint,
+        data_left_out=found.left_out,
         pipeline_root=str(root.artifacts),
         checkpoints=str(root.checkpoints),
         serving=serving,
@@ -87,14 +102,19 @@ def _write(path: Path, text: str) -> None:
 
 
 def _run_key(config: Config, data: str) -> str:
-    """Hash of all that a run's results depend on: configuration, code, libraries, data files."""
-    folder = Path(data.partition("{")[0])  # of a pattern such as data/span-{SPAN}
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Hash of all that a run's results depend on: configuration, code, libraries, data, schema."""
+    data = os.path.abspath(data)
     facts = [
         config.model_dump_json(),
         code_fingerprint(),
         library_versions.describe(),
-        os.path.abspath(data),
-        *(f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files),
+        data,
+        _fingerprint(layout.input_config_for(data)),
+        imported_schema.content(config.data.schema_path or ""),
     ]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+
+def _fingerprint(data: Layout) -> str:
+    """Of the files that ImageExampleGen reads."""
+    return input_files.find(data.input_base, data.input_config.splits).fingerprint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 
 from components.errors import PipelineError, after, finally_do
+from components.example_gen import spans
 from pipeline import config as configuration
 from pipeline import run_lock
 from pipeline.config import Config, ConfigError
@@ -49,7 +51,7 @@ def run_and_show(
             f"no data for {config.name!r}: give --data DIR or set data.path; `vqvae data --help` "
             "lists the data sets it can make"
         )
-    if data is not None and not data.is_dir() and "{SPAN}" not in str(data):
+    if data is not None and not os.path.isdir(spans.split_at_placeholder(str(data))[0]):
         raise ConfigError(f"--data {data}: no such directory")
     with run_lock.held(root.lock), screen(root.log, verbose) as console:
         return _run(config, data or _embedded(root), root, console)
@@ -98,6 +100,8 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     with _shown(display, LOGGER, launcher.LOGGER):
         try:
             run = local.plan(config, str(data), root)
+            if run.data_left_out:
+                console.print(f"[yellow]note[/] {run.data_left_out}", highlight=False)
             components = local.run_pipeline(config, run, root, display)
         except Exception as failure:
             if _written(root.last_run) != record:  # else it is another run's
@@ -108,7 +112,8 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     outputs = {component.name: component.outputs for component in components}
     evaluation = results.read(outputs["Evaluator"]["evaluation"])
     show_verdict(console, evaluation)
-    status = _outcome(console, evaluation, Path(outputs["Pusher"]["pushed_model"]))
+    states = {component.name: component.state for component in components}
+    status = _outcome(console, evaluation, outputs, repeated=states["Pusher"] == "cached")
     if status == RELEASED:
         _show_canary(console, release_store.served(run.serving))
         _show_path(console, "release", Path(run.serving))
@@ -151,8 +156,12 @@ def _outputs(root: Root) -> dict[str, dict[str, str]]:
         return {}
 
 
-def _outcome(console: Console, evaluation: Evaluation, pushed: Path) -> int:
-    """Says whether there is a release, and where."""
+def _outcome(
+    console: Console, evaluation: Evaluation, outputs: dict[str, dict[str, str]], repeated: bool
+) -> int:
+    """Says whether there is a release of this run's candidate; `repeated` when it is not new."""
+    from components.pusher import candidate
+
     console.print()
     if not evaluation.blessed:
         failed = ", ".join(dict.fromkeys(c.metric for c in evaluation.checks if not c.ok))
@@ -161,11 +170,17 @@ def _outcome(console: Console, evaluation: Evaluation, pushed: Path) -> int:
             highlight=False,
         )
         return NOT_BLESSED
-    manifest = pushed / "release.json"
+    manifest = Path(outputs["Pusher"]["pushed_model"], "release.json")
     if not manifest.is_file():
         raise PipelineError(f"the candidate was blessed but {manifest} is missing")
     release = json.loads(manifest.read_text(encoding="utf-8"))
-    console.print(f"[green]released[/] version {release['version']}", highlight=False)
+    if not candidate.is_release(outputs["Trainer-prior"]["model"], release):
+        raise PipelineError(
+            f"not released: this run's push had made release {release['version']} of other models "
+            "before; run it again with --set runtime.cache=false to release these"
+        )
+    note = ", by an earlier run: settings, code and data are the same" if repeated else ""
+    console.print(f"[green]released[/] version {release['version']}{note}", highlight=False)
     return RELEASED
 
 

@@ -8,7 +8,6 @@ from collections import Counter
 from typing import Any
 
 import apache_beam as beam
-from google.protobuf import json_format, struct_pb2
 from tfx import types
 from tfx.components.example_gen import utils
 from tfx.components.util import examples_utils
@@ -20,7 +19,7 @@ from tfx.utils import proto_utils
 
 from components import features
 from components.errors import PipelineError, after
-from components.example_gen import layout, rejected_list
+from components.example_gen import input_files, rejected_list, settings
 from components.example_gen.config import FeatureNames
 from components.example_gen.records import FileResult, InputFile, Split, sort_records
 from components.example_gen.rejection import Rejection
@@ -47,9 +46,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         `num_rejected` repeat the totals.
 
         Raises:
-            PipelineError: without input files, for a damaged file, above the tolerated share of
-                unusable records, when no record has the label that the configuration names, or
-                when a split comes out empty. The splits are removed then.
+            PipelineError: without input files, for files that are damaged or change meanwhile,
+                above the tolerated share of unusable records, when no record has the label that
+                the configuration names, or when a split comes out empty. The splits are removed
+                then.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         artifact = artifact_utils.get_single_instance(
@@ -68,18 +68,26 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(artifact, "tfrecords_gzip")
 
-        settings = _settings(exec_properties)
-        feature_names = FeatureNames(**settings["features"])
-        files = _input_files(input_base, input_config, output_config)
+        own = settings.read(exec_properties)
+        feature_names = FeatureNames(**own["features"])
+        found = input_files.find(input_base, input_config.splits)
+        files = _input_files(found, output_config)
         try:
             results = self._sort(files, feature_names, artifact)
             rejected = os.path.join(artifact.uri, REJECTED)
-            listed = rejected_list.keep(rejected, settings["rejected_path"])
+            listed = rejected_list.keep(rejected, own["rejected_path"])
             _raise_if_damaged(results)
+            planned = exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME, found.fingerprint)
+            now = input_files.find(input_base, input_config.splits).fingerprint
+            if not planned == found.fingerprint == now:
+                raise PipelineError(
+                    f"ImageExampleGen: the files in {input_base} changed while they were read; "
+                    "run it again once they are written"
+                )
             summary = _summarise(results)
             with fileio.open(os.path.join(rejected, "summary.json"), "w") as file:
                 json.dump(summary, file, indent=2)
-            _raise_if_too_many(results, settings["max_rejected_fraction"], input_base, listed)
+            _raise_if_too_many(results, own["max_rejected_fraction"], input_base, listed)
             _raise_if_unlabelled(results, feature_names, input_base)
             _raise_if_empty(results, names, input_base)
         except BaseException as failure:
@@ -126,15 +134,8 @@ def _sort_file(source: InputFile, names: FeatureNames, uri: str) -> str:
     ).to_json()
 
 
-def _settings(exec_properties: dict[str, Any]) -> dict[str, Any]:
-    config, settings = example_gen_pb2.CustomConfig(), struct_pb2.Struct()
-    proto_utils.json_to_proto(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY], config)
-    config.custom_config.Unpack(settings)
-    return json_format.MessageToDict(settings)
-
-
 def _input_files(
-    input_base: str, input_config: example_gen_pb2.Input, output_config: example_gen_pb2.Output
+    found: input_files.InputFiles, output_config: example_gen_pb2.Output
 ) -> list[InputFile]:
     partition = output_config.split_config
     if partition.partition_feature_name not in ("", features.IMAGE):
@@ -144,16 +145,9 @@ def _input_files(
         )
     hashed = tuple(Split(split.name, split.hash_buckets) for split in partition.splits)
     files: list[InputFile] = []
-    for split in input_config.splits:
-        pattern = os.path.join(input_base, split.pattern)
-        paths = sorted(path for path in fileio.glob(pattern) if layout.is_tfrecord(path))
-        if not paths:
-            raise PipelineError(
-                f"ImageExampleGen: no TFRecord files match {pattern}; in the directory, "
-                f"{layout.EXPECTED}"
-            )
+    for split in found.splits:
         splits = hashed or (Split(split.name),)
-        for path in paths:
+        for path in split.paths:
             files.append(InputFile(len(files), path, splits, partition.partition_feature_name))
     return files
 

@@ -14,11 +14,11 @@ from tfx.components.util import model_utils
 from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
-from tfx.utils import path_utils
 
-from components import baseline, release, releases
+from components import baseline, releases
 from components.errors import PipelineError
 from components.evaluator import results
+from components.pusher import candidate
 
 
 class Executor(base_executor.BaseExecutor):
@@ -45,13 +45,11 @@ class Executor(base_executor.BaseExecutor):
             logging.warning("Nothing is released: %s.", reason)
             return
         model = artifact_utils.get_single_instance(input_dict["model"])
-        exported = os.path.join(model.uri, "release")
-        candidates = {name: os.path.join(exported, name) for name in release.SERVED}
-        candidates["evaluate"] = path_utils.serving_model_path(model.uri)
+        exported = candidate.exported(model.uri)
         picture = Path(exported, "samples.png")
         manifest = releases.publish(
             exec_properties["serving_path"],
-            candidates,
+            candidate.models(model.uri),
             self._facts(input_dict, exec_properties, _read_model(exported)),
             exec_properties["push_id"],
             exec_properties["rollout"],

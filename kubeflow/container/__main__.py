@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> None:
     if options.executor_class_path == _EXAMPLE_GEN:
         from kubeflow.container import example_gen
 
-        driven = example_gen.drive(invocation, inputs_spec)
+        driven = example_gen.drive(invocation)
     if options.training_job:
         from kubeflow.training_job import task
         from kubeflow.training_job.settings import TrainingJobSettings

@@ -12,7 +12,6 @@ from ml_metadata.proto import metadata_store_pb2
 from PIL import Image
 from tfx import v1 as tfx
 
-from components.example_gen import layout
 from components.example_gen.component import ImageExampleGen
 from components.example_gen.config import FeatureNames
 
@@ -62,9 +61,8 @@ class Run:
         self.rejected = root / "logs" / "rejected.jsonl"
 
     def __call__(self, data, max_rejected_fraction=0.01, code_version="1", **names) -> Path:
-        found = layout.input_config_for(str(data))
         component = ImageExampleGen(
-            *found,
+            str(data),
             features=FeatureNames(**names),
             code_version=code_version,
             max_rejected_fraction=max_rejected_fraction,

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import zlib
 
 import pytest
@@ -12,6 +13,7 @@ from tfx import v1 as tfx
 from components.errors import PipelineError, notes
 from components.example_gen import layout
 from components.example_gen.component import ImageExampleGen
+from components.example_gen.executor import Executor
 
 
 @pytest.fixture
@@ -80,6 +82,38 @@ def test_the_highest_span_is_read(tmp_path, run):
     write(tmp_path / "days/2026-11-03/v2/a.tfrecord", good(60))
     uri = run(str(tmp_path / "days/{YYYY}-{MM}-{DD}/v{VERSION}"))
     assert len(read(uri, "train")) + len(read(uri, "eval")) == 60
+
+
+def test_paths_are_literal_and_splits_in_names_are_kept(tmp_path, run):
+    data, records = tmp_path / "a [1]*?", good(30)
+    train = write(data / "day-007/my-train.tfrecord-00000-of-00001", records[:20])
+    write(data / "day-007/my-test.tfrecord-00000-of-00001", records[20:])
+    write(tmp_path / "a 1x/day-008/a.tfrecord", good(3))
+    uri = run(data / "day-{SPAN}")
+    assert read(uri, "train") == records[:20]
+    assert read(uri, "eval") == records[20:]
+    assert run.artifacts()[-1].custom_properties["span"].int_value == 7
+    assert run(data / "day-{SPAN}") == uri
+    # Written again within a second, in as many bytes.
+    changed = train.stat().st_mtime_ns
+    write(train, good(20, 40))
+    os.utime(train, ns=(changed, changed // 10**9 * 10**9 + (changed + 1) % 10**9))
+    assert read(run(data / "day-{SPAN}"), "train") == good(20, 40)
+
+
+def test_files_that_change_while_they_are_read_stop_the_run(tmp_path, run, monkeypatch):
+    write(tmp_path / "data/a.tfrecord", good(40))
+    sort = Executor._sort
+
+    def late(*arguments):
+        results = sort(*arguments)
+        write(tmp_path / "data/b.tfrecord", good(2))
+        return results
+
+    monkeypatch.setattr(Executor, "_sort", late)
+    with pytest.raises(PipelineError, match="/data changed while they were read; run it again"):
+        run(tmp_path / "data")
+    assert_nothing_left(run)
 
 
 PNG, JPEG = picture(900), picture(901, "JPEG", side=32)
@@ -202,7 +236,7 @@ def test_files_that_vanish_after_the_layout_was_found(tmp_path, run):
     gone = write(tmp_path / "data/eval/a.tfrecord", good(2))
     found = layout.input_config_for(str(tmp_path / "data"))
     gone.unlink()
-    component = ImageExampleGen(*found, code_version="1")
+    component = ImageExampleGen(*found[:3], code_version="1")
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
         str(tmp_path / "metadata.sqlite")
     )

@@ -89,6 +89,15 @@ def test_a_curated_schema_takes_the_place_of_the_inferred_one(compiled, tmp_path
     assert "SchemaGen" not in names
 
 
+def test_an_edit_of_the_curated_schema_imports_it_again(compiled, tmp_path):
+    schema = tmp_path / "schema.pbtxt"
+    schema.write_text("feature { name: 'image' type: BYTES }")
+    before = compiled(f"data.schema_path={schema}")
+    assert compiled(f"data.schema_path={schema}") == before
+    schema.write_text("feature { name: 'picture' type: BYTES }")
+    assert "ImportSchemaGen" in changed(before, compiled(f"data.schema_path={schema}"))
+
+
 @pytest.fixture
 def sources(tmp_path, monkeypatch) -> Path:
     """A copy of our packages that may be edited."""
