@@ -65,3 +65,12 @@ def test_without_a_pattern_all_of_the_folder_is_fetched():
 def test_a_folder_without_data_is_named():
     with pytest.raises(PipelineError, match="no image TFRecords in s3://images/nothing; expected"):
         _staged("s3://images/nothing")
+
+
+def test_an_object_named_as_a_path_elsewhere_is_refused(bucket, pod):
+    key = "odd/day-1/../../../outside.tfrecord"
+    bucket._files.call_s3("put_object", Bucket="images", Key=key, Body=b"x")
+    for uri in ("s3://images/odd", "s3://images/odd/day-{SPAN}"):
+        with pytest.raises(PipelineError, match="is the name of an object there but no path"):
+            _staged(uri)
+    assert not [path for path in pod.rglob("*") if path.is_file()]
