@@ -10,8 +10,9 @@ from pathlib import Path
 
 from tfx.orchestration import metadata
 
-from components import release_store
+from components import releases
 from components.errors import one_line
+from components.object_store import is_remote
 from pipeline.config import Config
 from pipeline.dag import Run, code_fingerprint, create_pipeline
 from pipeline.root import Root
@@ -20,9 +21,9 @@ from pipeline.runner import ComponentRun, ObservedDagRunner, Observer
 
 def plan(config: Config, data: str, root: Root) -> Run:
     """Where a run reads and writes; decides what it is compared with before it starts."""
-    serving = os.path.abspath(config.release.path or root.serving)
+    serving = _store(config.release.path or str(root.serving))
     run_key = _run_key(config, data) if config.runtime.cache else ""
-    baseline_version, push_id = release_store.plan(serving, run_key)
+    baseline_version, push_id = releases.plan(serving, run_key)
     return Run(
         data=os.path.abspath(data),
         pipeline_root=str(root.artifacts),
@@ -69,6 +70,11 @@ def run_pipeline(config: Config, run: Run, root: Root, observe: Observer) -> lis
         }
         root.last_run.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return runner.components
+
+
+def _store(location: str) -> str:
+    """The release store as components are told of it, wherever they run: a URI stays one."""
+    return location.rstrip("/") if is_remote(location) else os.path.abspath(location)
 
 
 def _run_key(config: Config, data: str) -> str:
