@@ -225,7 +225,7 @@ def served(store: Path, clients: int, seconds: float, max_batch: int) -> Load:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             lines = [server.stdout.readline() for _ in range(3)]
-            ports = tuple(int(re.findall(r":(\d+)", line)[0]) for line in lines[1:])
+            ports = tuple(int(re.findall(r":(\d+)", line)[0]) for line in lines[:2])
             load = asyncio.run(attack(release_store.latest(copy), ports, clients, seconds))
         finally:
             server.terminate()

@@ -11,9 +11,12 @@ import fcntl
 import hashlib
 import logging
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+from components.errors import after
 
 
 @contextlib.contextmanager
@@ -72,6 +75,24 @@ def replace(path: Path, text: str, scratch: Path) -> None:
     unfinished = scratch / f"{path.name}.new"
     write(unfinished, text)
     move(unfinished, path)
+
+
+@contextlib.contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Yields a name beside `path` to write a file to; after the block the file is at `path`.
+
+    A file that is there is replaced by a whole one, at one instant, or stays: where the block
+    fails, nothing is left of the new one.
+    """
+    unfinished = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+    try:
+        yield unfinished
+        _sync(unfinished)
+        move(unfinished, path)
+    except BaseException as failure:
+        with after(failure, f"{unfinished} is left"):
+            unfinished.unlink(missing_ok=True)
+        raise
 
 
 def make_folder(path: Path) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from components import remote_decision
-from components.errors import PipelineError
+from components.errors import PipelineError, after
 from components.object_store import Folder
 from components.release import MODELS, StoreError, to_json
 from components.remote_decision import Decision
@@ -107,8 +107,8 @@ def upload(folder: Folder, staging: Path, version: int, manifest: dict[str, Any]
         files = {path: staging / name for name, path in beside.items()}
         folder.put({path: file for path, file in files.items() if file.is_file()}, replace=False)
         folder.create(f"releases/{version}.json", (staging / "manifest").read_bytes())
-    except BaseException:
-        with contextlib.suppress(Exception):  # else another writer does it, a day later
+    except BaseException as failure:
+        with after(failure, "another writer removes what is left of it, a day later"):
             give_up(folder, lambda decision: {version} - decision.pushed)
         raise
     there = json.loads(folder.read(f"releases/{version}.json") or "{}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components import durable_files, serving_config
+from components.errors import after
 from components.release import MODELS, StoreError, to_json
 from components.rollout import Served
 
@@ -28,9 +29,8 @@ def writing(root: Path, wait: bool = True) -> Iterator[Path]:
             recover(root, staging)
             try:
                 yield staging
-            except BaseException:
-                # If this fails too (the disk is gone), the next writer does it.
-                with contextlib.suppress(OSError, StoreError):
+            except BaseException as failure:
+                with after(failure, "the next writer removes what is left of it"):
                     recover(root, staging)
                 raise
     except OSError as error:

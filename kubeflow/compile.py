@@ -98,7 +98,9 @@ def to_yaml(documents: list[Json]) -> str:
 
 
 def uncached(config: Config) -> set[str]:
-    """Components whose results depend on more than their artifacts and settings.
+    """Components whose results depend on more than their artifacts, settings and image.
+
+    The backend's cache key has the image, by its digest, and with it the versions of all libraries.
 
     ExampleGen reads files that Kubeflow does not look at; Baseline and a warm start read the
     release store; Pusher writes it. From a cache each of them would be of another day.

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.errors import PipelineError, is_for_user, one_line
+from components.errors import PipelineError, after, is_for_user, one_line
 from components.example_gen.rejection import Rejection
 
 SKIPPED = "skipped.jsonl"
@@ -148,8 +148,13 @@ def run(
         except Exception as error:
             # Runners wrap what a worker raised, or tell its traceback; the worker has left its
             # message.
-            for path in sorted((unfinished / "failed").iterdir()):
-                raise PipelineError(path.read_text(encoding="utf-8")) from error
+            messages: list[str] = []
+            with after(error, "the message of the worker cannot be read"):
+                for path in sorted((unfinished / "failed").iterdir()):
+                    messages.append(path.read_text(encoding="utf-8"))
+            # Empty is that of a worker whose disk was full.
+            for message in filter(None, messages):
+                raise PipelineError(message) from error
             raise
         results = [Result(**json.loads(_result(job).read_text(encoding="utf-8"))) for job in jobs]
         skipped = [Rejection(**each) for result in results for each in result.skipped]
@@ -173,7 +178,9 @@ def reported(job: Job) -> Iterator[Result]:
         yield result
     except Exception as error:
         text = one_line(error) if is_for_user(error) else f"{job.source}: {one_line(error)}"
-        Path(job.unfinished, "failed", f"{job.index:06d}").write_text(text, encoding="utf-8")
+        with after(error, "it cannot be told to the others"):
+            note = Path(job.unfinished, "failed", f"{job.index:06d}")
+            note.write_text(text, encoding="utf-8")
         raise
     attempt = job.attempt()
     attempt.write_text(json.dumps(asdict(result)), encoding="utf-8")
@@ -210,14 +217,14 @@ def _output(out: Path) -> Iterator[Path]:
         raise PipelineError(f"{out}: cannot be written: {error.strerror or error}") from error
     try:
         yield unfinished
-    except BaseException:
-        for entry in out.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
-        if made:
-            with contextlib.suppress(OSError):
+    except BaseException as failure:
+        with after(failure, f"unfinished files are left in {out}"):
+            for entry in out.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry, ignore_errors=True)
+                else:
+                    entry.unlink(missing_ok=True)
+            if made:
                 out.rmdir()
         raise
     shutil.rmtree(unfinished)

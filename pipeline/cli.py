@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from components.errors import is_for_user, one_line, written_for_user
+from components.errors import is_for_user, notes, one_line, written_for_user
 from components.trainer.preemption import Preempted
 from pipeline.config import ConfigError
 from pipeline.datasets.command import data
@@ -104,6 +104,8 @@ def main() -> None:
             traceback.print_exc()
         hint = "" if is_for_user(error) else " (vqvae --debug … shows where)"
         click.echo(f"error: {one_line(error)}{hint}", err=True)
+        for note in notes(error):
+            click.secho(f"  {note}", err=True, dim=True)
         sys.exit(_status(error))
 
 

@@ -17,6 +17,7 @@ from components.errors import PipelineError
 from pipeline import released_models
 from pipeline.model_errors import InvalidInput, first_line
 from pipeline.released_models import Drawn, Encoded, Identity
+from pipeline.serving.tensors import PACKED
 
 # The server is busy, restarting or changing releases: a little later it may answer. Nothing else
 # is tried again; after a missed deadline it would only be given more to do.
@@ -61,6 +62,8 @@ class Client:
         timeout: seconds that a call may take, repetitions included.
         tls: False for none, True for the system's certificates, or a file of PEM certificates
             that the server's is checked against.
+        tls_cert, tls_key: files of this client's own certificate and its key in PEM format, for a
+            server that asks for one; with them, `tls` is at least True.
         max_message_mib: the largest request or answer, in MiB, 1 to 2,047.
 
     Every method raises `InvalidInput` with the server's words for INVALID_ARGUMENT, and
@@ -76,13 +79,16 @@ class Client:
         version: int | None = None,
         timeout: float = 30.0,
         tls: bool | str | Path = False,
+        tls_cert: str | Path | None = None,
+        tls_key: str | Path | None = None,
         max_message_mib: int = 256,
     ):
         self._target, self._timeout = target, timeout
         self._label, self._version = label, version
         self._is_pinned = False  # the version was found out, not asked for
         self._max_message_mib = max_message_mib
-        self._channel = _channel(target, tls, max_message_mib << 20)
+        credentials = _credentials(tls, tls_cert, tls_key)
+        self._channel = _channel(target, credentials, max_message_mib << 20)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def __enter__(self) -> Client:
@@ -251,7 +257,8 @@ class Client:
             request.model_spec.version_label = self._label
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-        return self._stub.Predict.future(request, timeout=self._timeout)
+        # `vqvae serve` sends numbers faster that way, and TensorFlow Serving does not look at it.
+        return self._stub.Predict.future(request, timeout=self._timeout, metadata=[PACKED])
 
     def _finish(self, model: str, call: grpc.Future) -> _Answer:
         try:
@@ -292,7 +299,9 @@ class Client:
         return ServerError(text, code)
 
 
-def _channel(target: str, tls: bool | str | Path, max_bytes: int) -> grpc.Channel:
+def _channel(
+    target: str, credentials: grpc.ChannelCredentials | None, max_bytes: int
+) -> grpc.Channel:
     config = {"methodConfig": [{"name": [{}], "retryPolicy": _RETRIES}]}
     options = [
         ("grpc.service_config", json.dumps(config)),
@@ -304,15 +313,30 @@ def _channel(target: str, tls: bool | str | Path, max_bytes: int) -> grpc.Channe
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 1000),
     ]
-    if tls is False:
+    if credentials is None:
         return grpc.insecure_channel(target, options)
-    certificates = None
-    if tls is not True:
-        try:
-            certificates = Path(tls).read_bytes()
-        except OSError as error:
-            raise PipelineError(f"{tls}: {error.strerror}") from error
-    return grpc.secure_channel(target, grpc.ssl_channel_credentials(certificates), options)
+    return grpc.secure_channel(target, credentials, options)
+
+
+def _credentials(
+    tls: bool | str | Path, certificate: str | Path | None, key: str | Path | None
+) -> grpc.ChannelCredentials | None:
+    if (certificate is None) != (key is None):
+        raise PipelineError("tls_cert and tls_key go together; give both or neither")
+    if tls is False and certificate is None:
+        return None
+    return grpc.ssl_channel_credentials(
+        None if isinstance(tls, bool) else _read(tls),
+        key and _read(key),
+        certificate and _read(certificate),
+    )
+
+
+def _read(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise PipelineError(f"{path}: {error.strerror}") from error
 
 
 def _strings(values: Sequence[bytes]) -> np.ndarray:

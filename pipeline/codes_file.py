@@ -18,8 +18,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import os
-import secrets
 import zipfile
 import zlib
 from pathlib import Path
@@ -27,6 +25,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
+from components import durable_files
 from components.errors import PipelineError
 
 FORMAT = 2
@@ -105,19 +104,12 @@ def write(path: Path, codes: Codes) -> None:
     for name in ("labels", "records"):
         if (values := getattr(codes, name)) is not None:
             arrays[name] = np.asarray(values, np.int64)
-    unfinished = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(unfinished, "xb") as file:
+        with durable_files.appearing(path) as unfinished, open(unfinished, "xb") as file:
             np.savez_compressed(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
     except OSError as error:
         raise PipelineError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
 
 
 def narrowest(codes: np.ndarray) -> np.ndarray:

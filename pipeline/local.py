@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tfx.orchestration import metadata
 
-from components import releases
-from components.errors import one_line
+from components import durable_files, library_versions, releases
+from components.errors import PipelineError, after, one_line
 from components.object_store import is_remote
 from pipeline.config import Config
 from pipeline.dag import Run, code_fingerprint, create_pipeline
@@ -49,26 +49,31 @@ def run_pipeline(config: Config, run: Run, root: Root, observe: Observer) -> lis
         the components in the order in which they ran. The same is left in `last_run.json`.
 
     Raises:
-        Exception: what the component that failed raised.
+        Exception: what the component that failed raised. Where none has started, for the data
+            or the configuration cannot be used, `last_run.json` stays that of the run before.
     """
     root.path.mkdir(parents=True, exist_ok=True)
     connection = metadata.sqlite_metadata_connection_config(str(root.metadata))
     pipeline = create_pipeline(config, run, connection)
     runner = ObservedDagRunner(observe)
-    error = ""
-    try:
-        runner.run(pipeline)
-    except BaseException as failure:
-        error = one_line(failure)
-        raise
-    finally:
-        record = {
+
+    def record(error: str) -> None:
+        facts = {
             "error": error,
             "config": config.model_dump(mode="json"),
             "run": dataclasses.asdict(run),
             "components": [dataclasses.asdict(component) for component in runner.components],
         }
-        root.last_run.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        _write(root.last_run, json.dumps(facts, indent=2) + "\n")
+
+    try:
+        runner.run(pipeline)
+    except BaseException as failure:
+        if runner.components:
+            with after(failure, "there is no record of this run"):
+                record(one_line(failure))
+        raise
+    record("")
     return runner.components
 
 
@@ -77,13 +82,24 @@ def _store(location: str) -> str:
     return location.rstrip("/") if is_remote(location) else os.path.abspath(location)
 
 
+def _write(path: Path, text: str) -> None:
+    try:
+        with durable_files.appearing(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise PipelineError(
+            f"{path} cannot be written ({error.strerror or error}); make room and run again"
+        ) from error
+
+
 def _run_key(config: Config, data: str) -> str:
-    """Hash of all that a run's results depend on: configuration, code, and the data's files."""
+    """Hash of all that a run's results depend on: configuration, code, libraries, data files."""
     folder = Path(data.partition("{")[0])  # of a pattern such as data/span-{SPAN}
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     facts = [
         config.model_dump_json(),
         code_fingerprint(),
+        library_versions.describe(),
         os.path.abspath(data),
         *(f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files),
     ]

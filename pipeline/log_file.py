@@ -24,24 +24,60 @@ def libraries_to(path: Path) -> Iterator[TextIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    terminal, errors = os.dup(1), os.dup(2)
     with (
-        open(path, "w", encoding="utf-8") as log,
-        os.fdopen(os.dup(terminal), "w", encoding="utf-8", buffering=1) as screen,
+        _log(path) as log,
+        os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1) as screen,
+        _output_to(log),
+        _records_to(log),
     ):
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        handler = logging.StreamHandler(log)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-        logging.getLogger().addHandler(handler)
-        logging.getLogger().setLevel(logging.INFO)
+        yield screen
+
+
+@contextlib.contextmanager
+def _log(path: Path) -> Iterator[TextIO]:
+    """A log that ends early, since its disk is full, is said to and fails nothing."""
+    log = open(path, "w", encoding="utf-8")  # noqa: SIM115
+    try:
+        yield log
+    finally:
         try:
-            yield screen
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            logging.getLogger().removeHandler(handler)
-            os.dup2(terminal, 1)
-            os.dup2(errors, 2)
-            os.close(terminal)
-            os.close(errors)
+            log.close()
+        except OSError as error:
+            print(f"the log {path} is not whole ({error.strerror or error})", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _output_to(file: TextIO) -> Iterator[None]:
+    terminal, errors = os.dup(1), os.dup(2)
+    os.dup2(file.fileno(), 1)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        for stream, descriptor, before in ((sys.stdout, 1, terminal), (sys.stderr, 2, errors)):
+            _flush(stream, descriptor)
+            os.dup2(before, descriptor)
+            os.close(before)
+
+
+def _flush(stream: TextIO, descriptor: int) -> None:
+    """Writes what waits in a stream; what cannot be written is dropped, not kept for later."""
+    try:
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+        stream.flush()
+
+
+@contextlib.contextmanager
+def _records_to(file: TextIO) -> Iterator[None]:
+    handler = logging.StreamHandler(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    logging.getLogger().setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +15,9 @@ import click
 from click.core import ParameterSource
 
 from components.errors import PipelineError
+from pipeline import newest_root
 from pipeline.log_file import libraries_to
+from pipeline.options import root_option
 from pipeline.root import Root
 
 if TYPE_CHECKING:
@@ -22,13 +25,7 @@ if TYPE_CHECKING:
     from pipeline.released_models import Models
 
 _ON_DISK = (
-    click.option(
-        "--root",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=Path("runs/digits"),
-        show_default=True,
-        help="Run root whose release is used.",
-    ),
+    root_option("Run root whose release is used."),
     click.option(
         "--store",
         metavar="DIRECTORY|URI",
@@ -62,6 +59,14 @@ _SERVED = (
         type=click.Path(path_type=Path, dir_okay=False),
         help="PEM certificates that the server's is checked against; without, no TLS.",
     ),
+    click.option(
+        "--tls-cert",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Own certificate, PEM, for a server that asks for one; with --tls-key.",
+    ),
+    click.option(
+        "--tls-key", type=click.Path(path_type=Path, dir_okay=False), help="Its private key."
+    ),
 )
 
 
@@ -69,13 +74,15 @@ _SERVED = (
 class ModelOptions:
     """What the options say; see their help."""
 
-    root: Path
+    root: Path | None
     store: str | None
     version: int | None
     server: str | None
     version_label: str
     timeout: float
     tls_ca: Path | None
+    tls_cert: Path | None
+    tls_key: Path | None
 
     @property
     def has_chosen(self) -> bool:
@@ -102,13 +109,15 @@ class ModelOptions:
                 version=self.version,
                 timeout=self.timeout,
                 tls=self.tls_ca or False,
+                tls_cert=self.tls_cert,
+                tls_key=self.tls_key,
             ) as client:
                 yield client, errors
 
     @contextlib.contextmanager
     def on_disk(self, model: str) -> Iterator[tuple[DiskModels, TextIO]]:
         """The same from a release store."""
-        store = self.store or str(Root(self.root).serving)
+        store = self.store or str(self._root.serving)
         if self.store is None and not Path(store).is_dir():  # no log in a root that is none
             raise PipelineError(
                 f"nothing has been released to {store} yet; `vqvae run` makes a release"
@@ -126,10 +135,14 @@ class ModelOptions:
             if self.server or self.store:
                 log = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "models.log"
             else:
-                log = Root(self.root).log.with_name("models.log")
+                log = self._root.log.with_name("models.log")
             errors = stack.enter_context(os.fdopen(os.dup(2), "w", encoding="utf-8"))
             stack.enter_context(libraries_to(log))
             yield errors
+
+    @functools.cached_property
+    def _root(self) -> Root:
+        return Root(self.root) if self.root else newest_root.with_release()
 
 
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -159,8 +172,13 @@ def _check_usage(where: ModelOptions) -> None:
     wrong, reason = (
         (("root", "store"), "names a release on disk; leave it or --server out")
         if where.server
-        else (("version_label", "timeout", "tls_ca"), "is about a server; name one with --server")
+        else (
+            ("version_label", "timeout", "tls_ca", "tls_cert", "tls_key"),
+            "is about a server; name one with --server",
+        )
     )
     for name in wrong:
         if given(name):
             raise click.UsageError(f"--{name.replace('_', '-')} {reason}")
+    if (where.tls_cert is None) != (where.tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key go together")

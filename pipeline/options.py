@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import click
 
 config_option = click.option(
@@ -14,3 +17,13 @@ config_option = click.option(
 overrides_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting."
 )
+
+
+def root_option(help: str, newest: str = "release") -> Callable[[Callable], Callable]:
+    """`--root`; a command that gets None asks `pipeline.newest_root`."""
+    return click.option(
+        "--root",
+        type=click.Path(path_type=Path, file_okay=False),
+        show_default=f"the one in runs/ with the newest {newest}",
+        help=help,
+    )

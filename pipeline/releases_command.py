@@ -15,8 +15,10 @@ from components import releases as store_of
 from components.errors import PipelineError
 from components.release import MODELS, StoreError
 from components.rollout import Served
+from pipeline import newest_root
 from pipeline.log_file import libraries_to
 from pipeline.mirror_command import mirror
+from pipeline.options import root_option
 from pipeline.root import Root
 
 # Columns of `list` beside version, time and state: heading, metric, format.
@@ -35,9 +37,11 @@ def _store_option(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command its store, and makes what goes wrong there an error in one line."""
 
     @functools.wraps(command)
-    def with_store(root: Path, store: str | None, **arguments: Any) -> None:
+    def with_store(root: Path | None, store: str | None, **arguments: Any) -> None:
         try:
-            command(store or str(Root(root).serving), **arguments)
+            if not store:
+                store = str((Root(root) if root else newest_root.with_release()).serving)
+            command(store, **arguments)
         except PipelineError as error:
             raise click.ClickException(str(error)) from error
 
@@ -46,13 +50,7 @@ def _store_option(command: Callable[..., None]) -> Callable[..., None]:
         metavar="DIRECTORY|URI",
         help="Release store, where it is not `serving` below the run root: s3://…, gs://… too.",
     )(with_store)
-    return click.option(
-        "--root",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=Path("runs/digits"),
-        show_default=True,
-        help="Run root, as given to `vqvae run`.",
-    )(with_store)
+    return root_option("Run root, as given to `vqvae run`.")(with_store)
 
 
 @click.group()

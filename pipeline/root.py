@@ -48,6 +48,11 @@ class Root:
         return self.path / "last_run.json"
 
     @property
+    def lock(self) -> Path:
+        """Held while a run writes here; says who holds it."""
+        return self.path / "run.lock"
+
+    @property
     def log(self) -> Path:
         """What the libraries said in the last run."""
         return self.path / "logs" / "run.log"

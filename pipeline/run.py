@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
-from components.errors import PipelineError
+from components.errors import PipelineError, after, finally_do
 from pipeline import config as configuration
+from pipeline import run_lock
 from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay, show_components, show_verdict
 from pipeline.log_file import libraries_to
@@ -49,7 +51,7 @@ def run_and_show(
         )
     if data is not None and not data.is_dir() and "{SPAN}" not in str(data):
         raise ConfigError(f"--data {data}: no such directory")
-    with screen(root.log, verbose) as console:
+    with run_lock.held(root.lock), screen(root.log, verbose) as console:
         return _run(config, data or _embedded(root), root, console)
 
 
@@ -63,8 +65,9 @@ def screen(log: Path, verbose: bool) -> Iterator[Console]:
         console = _console(screen)
         try:
             yield console
-        except Exception:
-            console.print(f"[dim]the full log is {log}[/]", highlight=False)
+        except Exception as failure:
+            with after(failure, f"the full log is {log}"):
+                console.print(f"[dim]the full log is {log}[/]", highlight=False)
             raise
 
 
@@ -88,20 +91,19 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     from components import releases
     from components.evaluator import results
     from components.trainer.progress import LOGGER
-    from pipeline import local, report
+    from pipeline import launcher, local, report
 
-    before = _outputs(root)
+    before, record = _outputs(root), _written(root.last_run)
     display = RunDisplay(console)
-    LOGGER.addHandler(display)
-    try:
-        run = local.plan(config, str(data), root)
-        components = local.run_pipeline(config, run, root, display)
-    except Exception:
-        _show_path(console, "report", report.build(root.path))
-        raise
-    finally:
-        display.close_live()
-        LOGGER.removeHandler(display)
+    with _shown(display, LOGGER, launcher.LOGGER):
+        try:
+            run = local.plan(config, str(data), root)
+            components = local.run_pipeline(config, run, root, display)
+        except Exception as failure:
+            if _written(root.last_run) != record:  # else it is another run's
+                with after(failure, "there is no report of this run"):
+                    _show_path(console, "report", report.build(root.path))
+            raise
     show_components(console, components, root.path)
     outputs = {component.name: component.outputs for component in components}
     evaluation = results.read(outputs["Evaluator"]["evaluation"])
@@ -116,6 +118,28 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     _show_path(console, "report", root.report if kept else report.build(root.path))
     _show_path(console, "logs", root.log)
     return status
+
+
+@contextlib.contextmanager
+def _shown(display: RunDisplay, *loggers: logging.Logger) -> Iterator[None]:
+    """What these say is shown while the context lasts, and the live line ends with it."""
+    for logger in loggers:
+        logger.addHandler(display)
+    with finally_do(display.close_live, "the terminal may need a reset"):
+        try:
+            yield
+        finally:
+            for logger in loggers:
+                logger.removeHandler(display)
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """Changes whenever a file is replaced; None where there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_mtime_ns
 
 
 def _outputs(root: Root) -> dict[str, dict[str, str]]:

@@ -12,8 +12,12 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import local_dag_runner, runner_utils
-from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
+
+from components import library_versions
+from components.errors import finally_do
+from pipeline.launcher import Launcher
 
 
 @dataclasses.dataclass
@@ -68,7 +72,10 @@ class ObservedDagRunner(local_dag_runner.LocalDagRunner):
         connection = getattr(choice, choice.WhichOneof("connection_config"))
         for node in (entry.pipeline_node for entry in pipeline.nodes):
             name = node.node_info.id
-            component_launcher = launcher.Launcher(
+            # For its cache key, and for ML Metadata, which then knows what made an artifact.
+            versions = node.parameters.parameters["library_versions"]
+            versions.field_value.string_value = library_versions.describe()
+            component_launcher = Launcher(
                 pipeline_node=node,
                 mlmd_connection=metadata.Metadata(connection),
                 pipeline_info=pipeline.pipeline_info,
@@ -86,14 +93,17 @@ class ObservedDagRunner(local_dag_runner.LocalDagRunner):
         self.components.append(component)
         self._observe(component)
         started = time.monotonic()
-        try:
-            yield component
-        except BaseException:
-            component.state = "failed"
-            raise
-        finally:
+
+        def end() -> None:
             component.seconds = time.monotonic() - started
             self._observe(component)
+
+        with finally_do(end, f"the end of {name} cannot be shown"):
+            try:
+                yield component
+            except BaseException:
+                component.state = "failed"
+                raise
 
 
 def _result(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 from pathlib import Path
 
 import click
 
 from components.errors import PipelineError
 from pipeline import config as configuration
+from pipeline import run_lock
 from pipeline.config import Config
 from pipeline.options import config_option, overrides_option
+from pipeline.root import Root
 
 
 @click.command()
@@ -60,7 +65,8 @@ def train(
     from pipeline.run import screen
 
     out = out.absolute()
-    with screen(out / "train.log", verbose) as console:
+    lock = run_lock.held(Root(out).lock) if _writes() else contextlib.nullcontext()
+    with lock, screen(out / "train.log", verbose) as console:
         from components.trainer.progress import LOGGER
         from pipeline.display import RunDisplay
 
@@ -71,6 +77,17 @@ def train(
         finally:
             LOGGER.removeHandler(display)
         console.print(f"model {out}", highlight=False)
+
+
+def _writes() -> bool:
+    """Whether this process is the only one, or the worker that writes for all."""
+    try:
+        config = json.loads(os.environ.get("TF_CONFIG") or "{}")
+        task, chief = config.get("task", {}), "chief" in config.get("cluster", {})
+        first = task.get("type") == "chief" if chief else not task.get("index")
+    except (ValueError, AttributeError, TypeError):
+        return True  # the training will say what is wrong with it
+    return first
 
 
 def _fit(

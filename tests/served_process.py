@@ -24,11 +24,11 @@ class ServedProcess:
         self.lines: list[str] = []
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
-            if line.startswith("REST"):
+            if line.startswith("serving"):
                 break
         else:
             raise AssertionError(self._said())
-        self.grpc, self.rest = (int(re.findall(r":(\d+)", line)[0]) for line in self.lines[-2:])
+        self.grpc, self.rest = (int(re.findall(r":(\d+)", line)[0]) for line in self.lines[:2])
 
     def peak_mib(self) -> float:
         """The most memory that it ever had, in MiB."""

@@ -19,7 +19,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
 from components import features
-from components.errors import PipelineError
+from components.errors import PipelineError, after
 from components.example_gen import layout, rejected_list
 from components.example_gen.config import FeatureNames
 from components.example_gen.records import FileResult, InputFile, Split, sort_records
@@ -82,10 +82,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             _raise_if_too_many(results, settings["max_rejected_fraction"], input_base, listed)
             _raise_if_unlabelled(results, feature_names, input_base)
             _raise_if_empty(results, names, input_base)
-        except BaseException:
+        except BaseException as failure:
             # Half of a data set must not look like a whole one; the report may stay.
-            for folder in (*(f"Split-{name}" for name in names), _SCRATCH):
-                _remove(os.path.join(artifact.uri, folder))
+            for name in (*(f"Split-{name}" for name in names), _SCRATCH):
+                folder = os.path.join(artifact.uri, name)
+                with after(failure, f"{folder} is left"):
+                    _remove(folder)
             raise
         artifact.set_int_custom_property("num_records", summary["records"])
         artifact.set_int_custom_property("num_rejected", summary["rejected"])

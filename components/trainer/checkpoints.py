@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
-from components.errors import PipelineError
+from components.errors import PipelineError, after
 from components.object_store import is_remote
 from components.trainer.checkpoint_mirror import CheckpointMirror
 
@@ -81,7 +80,8 @@ class Checkpoints:
         try:
             manager.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:
-            _remove_partial(f"{manager.directory}/ckpt-{step}")
+            with after(error, "what was written of it is left"):
+                _remove_partial(f"{manager.directory}/ckpt-{step}", error)
             kept = f"the one before it, {before}, is intact" if before else "there is none before"
             reason = getattr(error, "message", None) or str(error)
             raise PipelineError(
@@ -93,10 +93,10 @@ class Checkpoints:
             self._mirror.push()
 
 
-def _remove_partial(prefix: str) -> None:
+def _remove_partial(prefix: str, failure: Exception) -> None:
     """Takes away what a failed writer left, which may be what filled the disk."""
     for path in tf.io.gfile.glob(f"{prefix}.*") + tf.io.gfile.glob(f"{prefix}_temp*"):
-        with contextlib.suppress(tf.errors.OpError, OSError):
+        with after(failure, f"{path} is left"):
             if tf.io.gfile.isdir(path):
                 tf.io.gfile.rmtree(path)
             else:

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from components import library_versions
 from components.trainer.augment import Augment
 from components.trainer.config import TrainerSettings
 from components.trainer.loop import Places, fit
@@ -91,12 +92,14 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 
 def _checkpoints(stage: str, settings: TrainerSettings, inputs: Sequence[str]) -> str:
-    """A directory named by all that decides the result: settings, code version, data, inputs.
+    """A directory named by all that decides the result: settings, code, libraries, data, inputs.
 
     A rerun of an interrupted training finds it again, although TFX gives it another output
-    directory; a training with any other data, settings or code does not.
+    directory; a training with any other data, settings, code or libraries does not. What it does
+    not find stays: with the libraries of before, training goes on.
     """
-    text = "\n".join([settings.model_dump_json(), *inputs])
+    libraries = library_versions.describe(library_versions.WEIGHTS)
+    text = "\n".join([settings.model_dump_json(), libraries, *inputs])
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
     return os.path.join(settings.checkpoints, f"{stage}-{key}")
 

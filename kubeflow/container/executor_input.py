@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import os
+from pathlib import Path
 from typing import Any
 
+from components import durable_files
 from kubeflow.container.artifact_uris import local_path
 
 Json = dict[str, Any]
@@ -29,7 +31,7 @@ def uris(invocation: Json) -> list[str]:
 def prepare(invocation: Json, inputs_spec: Json) -> Json:
     """The executor input with local paths, the types TFX needs, and its metadata as TFX wrote it.
 
-    Folders of the outputs are made, since the launcher makes their parents only.
+    Folders of the outputs are made, empty, since the launcher makes their parents only.
 
     Args:
         invocation: the ExecutorInput message as JSON.
@@ -52,6 +54,9 @@ def prepare(invocation: Json, inputs_spec: Json) -> Json:
     for name, found in outputs.get("artifacts", {}).items():
         for artifact in found.get("artifacts", []):
             _localise(artifact, name)
+            # A volume may still have there what an earlier try has written.
+            if os.path.isdir(artifact["uri"]):
+                durable_files.empty_folder(Path(artifact["uri"]))
             os.makedirs(artifact["uri"], exist_ok=True)
     return prepared
 

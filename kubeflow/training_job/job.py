@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from components.errors import PipelineError
+from components.errors import PipelineError, said
 from kubeflow.training_job.cluster import PATIENCE, Cluster, Refused
 from kubeflow.training_job.manifest import INDEX_LABELS
 from kubeflow.training_job.worker_logs import WorkerLogs
@@ -201,8 +201,9 @@ class Job:
                 self._ours = there is not None and _contains(there["spec"], manifest["spec"])
             if self._ours:
                 self._cluster.delete(name, _LAST_PATIENCE)
-        except Refused as error:
-            self._echo(f"{self._named(name)} may be left: {error}; {self._by_hand(name)}")
+        except Exception as error:
+            text = f"{self._named(name)} may be left: {said(error)}; {self._by_hand(name)}"
+            self._echo(text)
 
     def _echo(self, line: str) -> None:
         with self._writing:  # every log has a thread

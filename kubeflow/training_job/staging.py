@@ -22,9 +22,10 @@ class Staging:
         self._path = None if self._remote else Path(place)
 
     def put(self, source: Path, name: str) -> None:
-        """Copies a file or a folder to `name`, over what is there."""
+        """Copies a file or a folder to `name`, in place of what an earlier try has left there."""
         if self._remote:
             if source.is_dir():
+                self._remote.delete(list(self._remote.find(name)))
                 self._remote.upload(source, name)
             else:
                 self._remote.put({name: source})
@@ -32,6 +33,7 @@ class Staging:
         target = self._path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(source, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
         else:
             shutil.copyfile(source, target)

@@ -6,7 +6,6 @@ what the first worker leaves there comes back to the task's outputs.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from components.errors import PipelineError
+from components.errors import PipelineError, said
 from kubeflow.training_job import manifest, worker
 from kubeflow.training_job.job import Job
 from kubeflow.training_job.settings import TrainingJobSettings
@@ -59,9 +58,11 @@ def run(
         job.run(manifest.build(settings, name, command), settings.pod.timeout)
         _collect(staging, invocation)
     finally:
-        with contextlib.suppress(PipelineError):  # no answer: better left than taken from workers
+        try:
             if not job.exists(name):  # one that is not ours has its staging here too
                 staging.remove()
+        except Exception as error:  # no answer: better left than taken from workers
+            print(f"{place} may be left: {said(error)}", flush=True)
 
 
 def _stage(staging: Staging, executor_class: str, invocation: Json, inputs_spec: Json) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import google_crc32c
 
+from components.errors import finally_do
 from components.features import IMAGE, LABEL, SOURCE
 
 # Field numbers and wire types of tensorflow/core/example/{example,feature}.proto: all of these
@@ -47,11 +48,10 @@ class Writer:
 def create(path: Path) -> Iterator[Writer]:
     """Opens a new file; neither its name nor the time becomes part of it."""
     # Level 1: what there is to gain lies around the images, which are compressed already.
-    with (
-        open(path, "xb") as file,
-        gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream,
-    ):
-        yield Writer(stream)
+    with open(path, "xb") as file:
+        stream = gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0)
+        with finally_do(stream.close, f"{path} is not whole"):
+            yield Writer(stream)
 
 
 def _feature(name: str, value: bytes) -> bytes:

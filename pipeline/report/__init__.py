@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from components import durable_files
 from components.errors import PipelineError
 from pipeline.root import Root
 
@@ -33,12 +33,8 @@ def build(root: Path) -> Path:
     html = render(collect(Root(Path(root).absolute())))
     path = Root(Path(root)).report
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with durable_files.appearing(path) as unfinished:
         unfinished.write_text(html, encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import importlib.metadata
 import json
 import logging
 import platform
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from components import library_versions
 from components.errors import PipelineError, one_line
 from components.evaluator import results
 from components.evaluator.results import Evaluation
@@ -27,18 +27,7 @@ from pipeline.root import Root
 LOGGER = logging.getLogger(__name__)
 
 # Distributions whose versions explain a result, ours first.
-_PACKAGES = (
-    "vqvae-pipeline",
-    "tfx",
-    "tensorflow",
-    "keras",
-    "apache-beam",
-    "tensorflow-transform",
-    "tensorflow-model-analysis",
-    "tensorflow-data-validation",
-    "ml-metadata",
-    "numpy",
-)
+_PACKAGES = ("vqvae-pipeline", *library_versions.RESULTS, "ml-metadata")
 
 _Part = TypeVar("_Part")
 
@@ -236,10 +225,6 @@ def _read_manifest(uri: str) -> dict[str, Any] | None:
 
 
 def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions | {"code": code_fingerprint()}
+    found = {package: library_versions.version(package) for package in _PACKAGES}
+    installed = {package: version for package, version in found.items() if version}
+    return {"python": platform.python_version(), **installed, "code": code_fingerprint()}

@@ -6,20 +6,17 @@ from pathlib import Path
 
 import click
 
+from pipeline import newest_root
 from pipeline.log_file import libraries_to
+from pipeline.options import root_option
 from pipeline.report import build, require_run
 
 
 @click.command()
-@click.option(
-    "--root",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs/digits"),
-    show_default=True,
-    help="Run root, as given to `vqvae run`.",
-)
-def report(root: Path) -> None:
+@root_option("Run root, as given to `vqvae run`.", newest="run")
+def report(root: Path | None) -> None:
     """Builds the HTML report of the latest run again."""
+    root = root or newest_root.with_run().path
     require_run(root)
     with libraries_to(root / "logs" / "report.log"):
         path = build(root)

@@ -10,19 +10,16 @@ from pathlib import Path
 
 import click
 
+from pipeline import newest_root
 from pipeline.log_file import libraries_to
+from pipeline.options import root_option
+from pipeline.root import Root
 
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
 @click.command()
-@click.option(
-    "--root",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs/digits"),
-    show_default=True,
-    help="Run root whose releases are served.",
-)
+@root_option("Run root whose releases are served.")
 @click.option("--store", help="Release store, a folder or URI, where it is not in the run root.")
 @click.option(
     "--host",
@@ -91,7 +88,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
     help="Seconds that requests get to end when the server is stopped.",
 )
 def serve(
-    root: Path,
+    root: Path | None,
     store: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -107,25 +104,29 @@ def serve(
         raise click.UsageError("--tls-cert and --tls-key go together")
     if tls_client_ca and not tls_cert:
         raise click.UsageError("--tls-client-ca needs --tls-cert and --tls-key")
+    if not store:
+        store = str((Root(root) if root else newest_root.with_release()).serving)
     with contextlib.ExitStack() as quiet:
         # What libraries say of the machine while they start is nobody's concern.
         scratch = quiet.enter_context(tempfile.TemporaryDirectory())
-        quiet.enter_context(libraries_to(Path(scratch, "log")))
+        screen = quiet.enter_context(libraries_to(Path(scratch, "log")))
         from pipeline.serving import server
 
         tls = server.Tls(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None
-        chosen = server.Settings(store=store or str(root / "serving"), tls=tls, **settings)
+        chosen = server.Settings(store=store, tls=tls, **settings)
 
-        def show(running: server.Running) -> None:
-            quiet.close()
-            _log_to_terminal()
+        def show_addresses(port: int, rest_port: int) -> None:
             scheme = "https" if tls else "http"
             host = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
-            _show_served(running.served)
-            click.echo(f"gRPC  {host}:{running.port}")
-            click.echo(f"REST  {scheme}://{host}:{running.rest_port}/v1/models/encode")
+            click.echo(f"gRPC  {host}:{port}", screen)
+            click.echo(f"REST  {scheme}://{host}:{rest_port}/v1/models/encode", screen)
 
-        asyncio.run(server.serve(chosen, show, _show_served))
+        def show_start(served: dict[str, list[int]]) -> None:
+            quiet.close()
+            _log_to_terminal()
+            _show_served(served)
+
+        asyncio.run(server.serve(chosen, show_addresses, show_start, _show_served))
         click.echo("stopped")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import grpc
+import numpy as np
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
-    model_management_pb2,
     model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
@@ -19,9 +20,11 @@ from tensorflow_serving.apis import (
 
 from pipeline.serving.errors import RequestError, invalid
 from pipeline.serving.manager import Manager, State
+from pipeline.serving.off_loop import LARGE, away_if
 from pipeline.serving.predictor import Predictor
-from pipeline.serving.servable import Servable
-from pipeline.serving.tensors import from_proto, to_proto
+from pipeline.serving.servable import Servable, Signature
+from pipeline.serving.spec import arrays
+from pipeline.serving.tensors import PACKED, from_proto, is_large, to_proto
 
 _LOG = logging.getLogger(__name__)
 _SIGNATURE_DEF = "signature_def"
@@ -30,8 +33,7 @@ _SIGNATURE_DEF = "signature_def"
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict and GetModelMetadata; Classify, Regress and MultiInference are UNIMPLEMENTED."""
 
-    def __init__(self, manager: Manager, predictor: Predictor):
-        self._manager = manager
+    def __init__(self, predictor: Predictor):
         self._predictor = predictor
 
     async def Predict(
@@ -40,22 +42,24 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         async with _answered(context):
             with self._predictor.observed("grpc") as known:
                 spec = _spec(request)
-                signature = self._predictor.signature(*_which(spec), spec.signature_name)
+                deadline = self._predictor.deadline(context.time_remaining())
+                servable = await self._predictor.servable(*_which(spec), deadline)
+                signature = self._predictor.signature(servable, spec.signature_name)
                 known(signature)
-                answer = await self._predictor.predict(
-                    signature,
-                    request.inputs,
-                    from_proto,
-                    request.output_filter,
-                    context.time_remaining(),
+                inputs = await away_if(
+                    any(map(is_large, request.inputs.values())),
+                    lambda: arrays(
+                        signature.inputs, request.inputs, from_proto, self._predictor.max_rows
+                    ),
                 )
-            response = predict_pb2.PredictResponse()
-            response.model_spec.name = signature.model
-            response.model_spec.version.value = signature.version
-            response.model_spec.signature_name = signature.name
-            for name, array in answer.outputs.items():
-                response.outputs[name].CopyFrom(to_proto(array))
-            return response
+                outputs = await self._predictor.predict(
+                    signature, inputs, deadline, request.output_filter
+                )
+            packed = PACKED in (context.invocation_metadata() or ())
+            return await away_if(
+                sum(each.nbytes for each in outputs.values()) > LARGE and not packed,
+                lambda: _response(signature, outputs, packed),
+            )
 
     async def GetModelMetadata(
         self,
@@ -68,11 +72,24 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             for field in request.metadata_field:
                 if field != _SIGNATURE_DEF:
                     raise invalid(f"Metadata field {field} is not supported")
-            return metadata(self._manager.find(*_which(_spec(request))))
+            deadline = self._predictor.deadline(context.time_remaining())
+            servable = await self._predictor.servable(*_which(_spec(request)), deadline)
+            return metadata(servable)
+
+    async def _refuse(self, request: Any, context: grpc.aio.ServicerContext) -> None:
+        # What the generated class does instead is a traceback in the log for each call.
+        await context.abort(
+            grpc.StatusCode.UNIMPLEMENTED, "this server has Predict and GetModelMetadata only"
+        )
+
+    Classify = Regress = MultiInference = _refuse
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """GetModelStatus and HandleReloadConfigRequest."""
+    """GetModelStatus; HandleReloadConfigRequest is UNIMPLEMENTED.
+
+    What is served is for the release store alone to say, not for whoever reaches the port.
+    """
 
     def __init__(self, manager: Manager):
         self._manager = manager
@@ -86,14 +103,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             return status(self._manager.states(*_which(_spec(request))))
 
     async def HandleReloadConfigRequest(
-        self,
-        request: model_management_pb2.ReloadConfigRequest,
-        context: grpc.aio.ServicerContext,
-    ) -> model_management_pb2.ReloadConfigResponse:
-        """Serves what the request says, until the store's `models.config` changes."""
-        async with _answered(context):
-            await self._manager.apply(request.config)
-            return model_management_pb2.ReloadConfigResponse()
+        self, request: Any, context: grpc.aio.ServicerContext
+    ) -> None:
+        await context.abort(
+            grpc.StatusCode.UNIMPLEMENTED,
+            "the release store alone says what is served; change that with `vqvae releases`",
+        )
 
 
 def metadata(servable: Servable) -> get_model_metadata_pb2.GetModelMetadataResponse:
@@ -118,6 +133,18 @@ def status(states: dict[int, State]) -> get_model_status_pb2.GetModelStatusRespo
         )
         one.status.error_code = state.code.value[0]
         one.status.error_message = state.message
+    return response
+
+
+def _response(
+    signature: Signature, outputs: Mapping[str, np.ndarray], packed: bool
+) -> predict_pb2.PredictResponse:
+    response = predict_pb2.PredictResponse()
+    response.model_spec.name = signature.model
+    response.model_spec.version.value = signature.version
+    response.model_spec.signature_name = signature.name
+    for name, array in outputs.items():
+        response.outputs[name].CopyFrom(to_proto(array, packed))
     return response
 
 

@@ -1,7 +1,9 @@
-"""Tensors of REST requests and responses, in the JSON of TensorFlow Serving.
+"""Bodies of REST requests and responses: tensors in the JSON of TensorFlow Serving.
 
 Rows: `{"instances": [...]}` gives `{"predictions": [...]}`. Columns: `{"inputs": ...}` gives
 `{"outputs": ...}`, and is the only form for signatures with scalars. Bytes are `{"b64": "..."}`.
+
+Free of TensorFlow, since the processes that decode large bodies use it.
 """
 
 from __future__ import annotations
@@ -9,16 +11,53 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import orjson
-import tensorflow as tf
 
 from pipeline.serving.errors import invalid
-from pipeline.serving.servable import Signature
-from pipeline.serving.tensors import Spec
+from pipeline.serving.spec import Arrays, Spec, Specs, arrays
+
+DEFAULT_SIGNATURE = "serving_default"
+
+# Bytes of an array that are written at a time; the interpreter's lock is held meanwhile.
+_STEP = 1 << 14
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """A request.
+
+    Attributes:
+        signature_name: empty for the default.
+        by_row: whether it came as `instances`.
+        inputs: of the signature; none where there is no such signature.
+    """
+
+    signature_name: str
+    by_row: bool
+    inputs: Arrays
+
+
+def decode(body: bytes, signatures: Mapping[str, Specs], max_rows: int) -> Decoded:
+    """Reads the body of a prediction.
+
+    Args:
+        body: JSON.
+        signatures: what each signature of the model takes.
+        max_rows: of one request.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT.
+    """
+    request = Request.parse(body)
+    specs = signatures.get(request.signature_name or DEFAULT_SIGNATURE)
+    inputs = {}
+    if specs is not None:
+        inputs = arrays(specs, request.columns(specs), from_json, max_rows)
+    return Decoded(request.signature_name, request.by_row, inputs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +98,13 @@ class Request:
             raise invalid("'instances' must be a list that is not empty")
         return cls(name, by_row, values)
 
-    def columns(self, signature: Signature) -> Mapping[str, Any]:
+    def columns(self, specs: Specs) -> Mapping[str, Any]:
         """The values by name of the input.
 
         Raises:
             RequestError: INVALID_ARGUMENT.
         """
-        names = list(signature.inputs)
+        names = list(specs)
         if not self.by_row:
             named = isinstance(self.values, dict) and not _is_bytes(self.values)
             if named or len(names) > 1:
@@ -76,7 +115,7 @@ class Request:
             if len(names) > 1:
                 raise invalid(f"each instance must be an object with the inputs {names}")
             return {names[0]: self.values}
-        if any(spec.shape == () for spec in signature.inputs.values()):
+        if any(spec.shape == () for spec in specs.values()):
             raise invalid("this signature has scalar inputs: give 'inputs' instead of 'instances'")
         rows = [_object(row) for row in self.values]
         if any(row.keys() != first.keys() for row in rows):
@@ -90,7 +129,7 @@ def from_json(spec: Spec, value: Any, max_rows: int) -> np.ndarray:
     Raises:
         RequestError: INVALID_ARGUMENT, naming the input.
     """
-    if spec.dtype == tf.string:
+    if spec.is_string:
         if not isinstance(value, list):
             raise invalid(f"{spec.name} must be a list of strings")
         spec.check((len(value),), max_rows)
@@ -105,45 +144,53 @@ def from_json(spec: Spec, value: Any, max_rows: int) -> np.ndarray:
         raise invalid(f"{spec.name} is not a tensor: its lists differ in length") from error
     if objects.ndim > len(spec.shape):
         spec.check(objects.shape, max_rows)
-    allowed = {int, float} if spec.dtype.is_floating else {int}
+    floating = spec.dtype.kind == "f"
+    allowed = {int, float} if floating else {int}
     others = set(map(type, objects.flat)) - allowed
     if list in others:
         raise invalid(f"{spec.name} is not a tensor: its lists differ in length")
     if others:
         raise invalid(
-            f"{spec.name} must be of type {spec.dtype.name}. Received: "
+            f"{spec.name} must be of type {spec.type_name}. Received: "
             f"{', '.join(sorted(kind.__name__ for kind in others))}"
         )
     spec.check(objects.shape, max_rows)
-    dtype = spec.dtype.as_numpy_dtype
     try:
         with np.errstate(over="ignore"):  # 1e300 is infinite as float32, and for the model to judge
-            array = objects.astype(dtype)
+            array = objects.astype(spec.dtype)
     except OverflowError as error:
-        raise invalid(f"{spec.name} holds a number that is not {spec.dtype.name}") from error
-    if not spec.dtype.is_floating and (array != objects).any():
-        raise invalid(f"{spec.name} holds a number that is not {spec.dtype.name}")
+        raise invalid(f"{spec.name} holds a number that is not {spec.type_name}") from error
+    if not floating and (array != objects).any():
+        raise invalid(f"{spec.name} holds a number that is not {spec.type_name}")
     return array
 
 
-def to_json(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:
+def to_json(outputs: Arrays, by_row: bool) -> bytes:
     """The body of a response."""
-    shown = {name: _shown(array) for name, array in outputs.items()}
     if by_row:
-        columns = list(shown.values())
-        rows: Any = columns[0] if len(columns) == 1 else None
-        if rows is None:
-            rows = [dict(zip(shown, row, strict=True)) for row in zip(*columns, strict=True)]
-        answer = {"predictions": rows}
-    else:
-        answer = {"outputs": next(iter(shown.values())) if len(shown) == 1 else shown}
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+        columns = [map(_text, array) for array in outputs.values()]
+        rows = columns[0]
+        if len(columns) > 1:
+            rows = (_object_text(outputs, row) for row in zip(*columns, strict=True))
+        return b'{"predictions":[%b]}' % b",".join(rows)
+    texts = [_text(array) for array in outputs.values()]
+    return b'{"outputs":%b}' % (texts[0] if len(texts) == 1 else _object_text(outputs, texts))
 
 
-def _shown(array: np.ndarray) -> Any:
-    if array.dtype == object:
-        return [item.decode("utf-8", "replace") for item in array]
-    return np.ascontiguousarray(array)
+def _text(value: Any) -> bytes:
+    """An array or an element of one, a part at a time."""
+    if isinstance(value, bytes):
+        return orjson.dumps(value.decode("utf-8", "replace"))
+    if isinstance(value, np.ndarray):
+        if value.ndim and (value.dtype == object or (value.ndim > 1 and value.nbytes > _STEP)):
+            return b"[%b]" % b",".join(map(_text, value))
+        value = np.ascontiguousarray(value) if value.ndim else value[()]
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _object_text(names: Iterable[str], texts: Iterable[bytes]) -> bytes:
+    members = (orjson.dumps(name) + b":" + text for name, text in zip(names, texts, strict=True))
+    return b"{%b}" % b",".join(members)
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class Manager:
     All servables of a new configuration are loaded and warmed up beside the old ones; then the
     table changes in one step, for all models at once. A request that has found its servable keeps
     it; an old one is freed when its last request has ended. If a version with a label cannot be
-    loaded, the old table stays.
+    loaded, the old table stays. Only of the first configuration, while nothing is served, each
+    model enters the table as soon as it can answer.
 
     Args:
         store: whose `models.config` is followed.
@@ -67,7 +68,8 @@ class Manager:
         self._on_change = on_change
         self._table: dict[str, _Model] = {}
         self._states: dict[tuple[str, int], State] = {}
-        self._applying = asyncio.Lock()
+        self._progress = asyncio.Condition()
+        self._is_starting = True
         self._followed: str | None = None  # the text of models.config that was applied last
 
     def find(self, name: str, version: int | None = None, label: str = "") -> Servable:
@@ -114,6 +116,15 @@ class Manager:
             )
         return dict(sorted(found.items(), reverse=True))
 
+    def is_starting(self, name: str) -> bool:
+        """Whether the server is starting, and this model does not answer yet."""
+        return self._is_starting and name not in self._table
+
+    async def started(self, name: str) -> None:
+        """Waits until a model answers, or until nothing more is to be loaded at the start."""
+        async with self._progress:
+            await self._progress.wait_for(lambda: not self.is_starting(name))
+
     async def follow(self, seconds: float) -> None:
         """Looks for a new `models.config` every so many seconds, for ever."""
         loop = asyncio.get_running_loop()
@@ -127,48 +138,80 @@ class Manager:
                 if text == failed and loop.time() < again_at:
                     continue
                 failed, again_at = text, loop.time() + _RETRY_SECONDS
-                await self.apply_text(text)
+                await self.apply(text)
             except Exception as error:  # whatever it is, the next look may go well
                 _LOG.error("%s; what was served before is still served", one_line(error))
 
-    async def apply_text(self, text: str) -> None:
-        """Serves what a `models.config` says; raises as `apply`."""
-        await self.apply(model_config.parse(text))
-        self._followed = text
+    async def apply(self, text: str, on_known: Callable[[], None] = lambda: None) -> None:
+        """Serves what the text of a `models.config` says, or changes nothing.
 
-    async def apply(self, config: model_server_config_pb2.ModelServerConfig) -> None:
-        """Serves what a configuration says, or changes nothing.
+        Args:
+            text: of the file.
+            on_known: called when it is known what will be loaded, before anything is.
 
         Raises:
-            RequestError: the configuration is wrong, or a version that it needs cannot be loaded.
+            RequestError: it is wrong, or a version that it needs cannot be loaded.
         """
-        async with self._applying:
-            wanted = await asyncio.to_thread(model_config.wanted, config, self._store)
-            loaded = {
-                (name, version): servable
-                for name, model in self._table.items()
-                for version, servable in model.versions.items()
-            }
-            for name, want in wanted.items():
-                for version in sorted(want.versions - {v for n, v in loaded if n == name}):
-                    try:
-                        loaded[name, version] = await self._load(name, version)
-                    except RequestError as error:
-                        if version in want.required:
-                            raise
-                        _LOG.error("%s; it is left out", error.message)
-            before = self._table
-            self._table = {
-                name: _Model(
-                    {v: loaded[name, v] for v in want.versions if (name, v) in loaded}, want.labels
-                )
-                for name, want in wanted.items()
-            }
-            del loaded
-            self._settle(before, wanted)
+        try:
+            await self._apply(model_config.parse(text), on_known)
+        finally:
+            self._is_starting = False
+            async with self._progress:
+                self._progress.notify_all()
+        self._followed = text
+
+    async def _apply(
+        self, config: model_server_config_pb2.ModelServerConfig, on_known: Callable[[], None]
+    ) -> None:
+        wanted = await asyncio.to_thread(model_config.wanted, config, self._store)
+        loaded = {
+            (name, version): servable
+            for name, model in self._table.items()
+            for version, servable in model.versions.items()
+        }
+        missing = {
+            (name, version): version in want.required
+            for name, want in wanted.items()
+            for version in want.versions
+            if (name, version) not in loaded
+        }
+        self._states |= {each: State("LOADING") for each in missing}
+        on_known()
+        try:
+            # First what the models cannot answer without.
+            for each in sorted(missing, key=lambda each: (not missing[each], each[1])):
+                try:
+                    loaded[each] = await self._load(*each)
+                except RequestError as error:
+                    if missing[each]:
+                        raise
+                    _LOG.error("%s; it is left out", error.message)
+                if self._is_starting:
+                    self._replace(wanted, loaded)
+                    async with self._progress:
+                        self._progress.notify_all()
+        except RequestError:
+            for each in missing:
+                if self._states[each].name == "LOADING":
+                    del self._states[each]
+            raise
+        self._replace(wanted, loaded)
+
+    def _replace(
+        self, wanted: dict[str, model_config.Wanted], loaded: dict[tuple[str, int], Servable]
+    ) -> None:
+        """Serves what is loaded, of models that have what they cannot answer without."""
+        before = self._table
+        self._table = {
+            name: _Model(
+                {v: loaded[name, v] for v in want.versions if (name, v) in loaded}, want.labels
+            )
+            for name, want in wanted.items()
+            if all((name, version) in loaded for version in want.required)
+        }
+        self._settle(before, wanted)
 
     async def _load(self, name: str, version: int) -> Servable:
-        self._states[name, version] = State("LOADING")
         try:
             return await asyncio.to_thread(self._load_now, name, version)
         except Exception as error:
@@ -186,11 +229,11 @@ class Manager:
         """Brings the states to agree with the table, and tells who wants to know."""
         served = {name: sorted(model.versions) for name, model in self._table.items()}
         # Only what is wanted, or went last, is remembered: versions never end.
-        failed = self._states
+        others = self._states
         self._states = {
             (name, version): State("AVAILABLE")
-            if version in served[name]
-            else failed[name, version]
+            if version in served.get(name, ())
+            else others[name, version]
             for name, want in wanted.items()
             for version in want.versions
         }

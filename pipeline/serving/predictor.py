@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import grpc
 import numpy as np
 
 from pipeline.serving.errors import RequestError, invalid
+from pipeline.serving.json_tensors import DEFAULT_SIGNATURE
 from pipeline.serving.manager import Manager
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.scheduler import Scheduler
-from pipeline.serving.servable import Signature
-from pipeline.serving.tensors import Spec
-
-DEFAULT_SIGNATURE = "serving_default"
-
-# A value of a request to an array, for a spec and the largest number of rows.
-Decode = Callable[[Spec, Any, int], np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """Outputs of a signature, by name, and what they come from."""
-
-    signature: Signature
-    outputs: Mapping[str, np.ndarray]
+from pipeline.serving.servable import Servable, Signature
+from pipeline.serving.spec import Arrays
 
 
 class Predictor:
-    """Finds the signature, checks the inputs, and has it run.
+    """Finds the signature and has it run.
 
     Args:
         manager: knows what is served.
@@ -42,6 +28,9 @@ class Predictor:
         metrics: is told of every request.
         max_rows: rows of one request.
         timeout: seconds for requests that bring no deadline of their own.
+
+    Attributes:
+        max_rows: as above.
     """
 
     def __init__(
@@ -55,16 +44,43 @@ class Predictor:
         self._manager = manager
         self._scheduler = scheduler
         self._metrics = metrics
-        self._max_rows = max_rows
+        self.max_rows = max_rows
         self._timeout = timeout
 
-    def signature(self, model: str, version: int | None, label: str, name: str) -> Signature:
+    def deadline(self, seconds: float | None = None) -> float:
+        """Time of the event loop at which a request is late.
+
+        Args:
+            seconds: that the client gives it; None where it does not say.
+        """
+        seconds = self._timeout if seconds is None else seconds
+        return asyncio.get_running_loop().time() + seconds
+
+    async def servable(
+        self, model: str, version: int | None, label: str, deadline: float
+    ) -> Servable:
+        """The servable that a request asks for; waits for it while the server starts.
+
+        Raises:
+            RequestError: NOT_FOUND, INVALID_ARGUMENT or DEADLINE_EXCEEDED.
+        """
+        if self._manager.is_starting(model):
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._manager.started(model)
+            except TimeoutError as error:
+                raise RequestError(
+                    grpc.StatusCode.DEADLINE_EXCEEDED,
+                    f"the deadline passed while {model} was being loaded",
+                ) from error
+        return self._manager.find(model, version, label)
+
+    def signature(self, servable: Servable, name: str) -> Signature:
         """The signature that a request asks for.
 
         Raises:
-            RequestError: NOT_FOUND, INVALID_ARGUMENT or FAILED_PRECONDITION.
+            RequestError: FAILED_PRECONDITION.
         """
-        servable = self._manager.find(model, version, label)
         found = servable.signatures.get(name or DEFAULT_SIGNATURE)
         if found is None:
             raise RequestError(
@@ -77,37 +93,27 @@ class Predictor:
     async def predict(
         self,
         signature: Signature,
-        values: Mapping[str, Any],
-        decode: Decode,
+        inputs: Arrays,
+        deadline: float,
         output_filter: Iterable[str] = (),
-        seconds: float | None = None,
-    ) -> Answer:
-        """Runs a signature on the inputs of a request.
+    ) -> dict[str, np.ndarray]:
+        """Runs a signature on the inputs of a request; gives the outputs by name.
 
         Args:
             signature: from `signature`.
-            values: by name, as the API has them.
-            decode: turns one of them into an array, or raises RequestError.
+            inputs: an array for each of its inputs, of the type and shape that it has.
+            deadline: from `deadline`.
             output_filter: names of the outputs that are wanted; none for all.
-            seconds: until the client's deadline, where it set one.
 
         Raises:
             RequestError: with the code that TensorFlow Serving gives.
         """
-        deadline = asyncio.get_running_loop().time() + (
-            self._timeout if seconds is None else seconds
-        )
         names = _wanted_outputs(signature, list(output_filter))
-        _check_names(signature, values)
-        inputs = {
-            name: decode(spec, values[name], self._max_rows)
-            for name, spec in signature.inputs.items()
-        }
         rows = {len(inputs[name]): name for name, spec in signature.inputs.items() if spec.batched}
         if signature.batchable and len(rows) > 1:
             raise invalid(f"inputs must have the same number of rows. Received: {sorted(rows)}")
         outputs = await self._scheduler.run(signature, inputs, max(rows, default=1), deadline)
-        return Answer(signature, {name: outputs[name] for name in names})
+        return {name: outputs[name] for name in names}
 
     @contextlib.contextmanager
     def observed(self, api: str) -> Iterator[Callable[[Signature], None]]:
@@ -148,13 +154,3 @@ def _wanted_outputs(signature: Signature, output_filter: list[str]) -> list[str]
     if len(set(output_filter)) < len(output_filter):
         raise invalid("duplicate output tensor alias in output_filter")
     return output_filter or list(signature.outputs)
-
-
-def _check_names(signature: Signature, values: Mapping[str, Any]) -> None:
-    sent, expected = set(values), set(signature.inputs)
-    if sent != expected:
-        raise invalid(
-            f"input size does not match signature: {len(sent)}!={len(expected)}. "
-            f"Sent extra: {{{','.join(sorted(sent - expected))}}}. "
-            f"Missing but required: {{{','.join(sorted(expected - sent))}}}."
-        )

@@ -15,9 +15,11 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 
 from pipeline.serving import grpc_api
 from pipeline.serving.errors import RequestError, invalid
-from pipeline.serving.json_tensors import Request, from_json, to_json
+from pipeline.serving.json_decoder import JsonDecoder
+from pipeline.serving.json_tensors import to_json
 from pipeline.serving.manager import Manager
 from pipeline.serving.metrics import CONTENT_TYPE, PATH, Metrics
+from pipeline.serving.off_loop import LARGE, away_if
 from pipeline.serving.predictor import Predictor
 
 _LOG = logging.getLogger(__name__)
@@ -36,9 +38,11 @@ class RestApi:
     Args:
         manager: knows what is served.
         predictor: answers predictions.
+        decoder: of their bodies.
         metrics: shown at `PATH`.
         max_bytes: of a request's body, also when it is decompressed.
-        max_requests: predictions whose bodies are held at a time; further ones are refused.
+        max_requests: predictions that are here at a time; further ones are refused.
+        max_bodies_bytes: of all bodies that are being received or decoded; beyond, refused too.
         read_seconds: in which a body must arrive.
     """
 
@@ -46,28 +50,30 @@ class RestApi:
         self,
         manager: Manager,
         predictor: Predictor,
+        decoder: JsonDecoder,
         metrics: Metrics,
         max_bytes: int,
         max_requests: int,
+        max_bodies_bytes: int,
         read_seconds: float,
     ):
         self._manager = manager
         self._predictor = predictor
+        self._decoder = decoder
         self._metrics = metrics
+        self._max_bytes = max_bytes
         self._max_requests = max_requests
+        self._max_bodies_bytes = max_bodies_bytes
         self._read_seconds = read_seconds
-        self._requests = 0
-        self.app = web.Application(client_max_size=max_bytes)
-        self.app.router.add_route("*", "/{path:.*}", self._handle)
+        self._requests, self._bodies_bytes = 0, 0
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         try:
             return await self._route(request)
         except RequestError as error:
             return _error(error.http_status, error.message)
         except web.HTTPRequestEntityTooLarge:
-            limit = self.app._client_max_size
-            return _error(413, f"the request is larger than {limit} bytes")
+            return _error(413, f"the request is larger than {self._max_bytes} bytes")
         except web.HTTPException as error:
             return _error(error.status, error.reason)
         except ConnectionError:
@@ -86,8 +92,11 @@ class RestApi:
         if request.method == "GET" and (found := _LOOK.fullmatch(path)):
             which = _which(found)
             if found["metadata"]:
-                return _json(_metadata(grpc_api.metadata(self._manager.find(*which))))
-            return _json(_fields(grpc_api.status(self._manager.states(*which))))
+                servable = await self._predictor.servable(*which, self._predictor.deadline())
+                return _json(_metadata(grpc_api.metadata(servable)))
+            # A probe that finds a model here takes the server for ready.
+            status = 503 if self._manager.is_starting(which[0]) else 200
+            return _json(_fields(grpc_api.status(self._manager.states(*which))), status)
         raise invalid(f"Malformed request: {request.method} {path}")
 
     async def _predict(self, request: web.Request, found: re.Match) -> web.Response:
@@ -96,30 +105,40 @@ class RestApi:
                 grpc.StatusCode.UNIMPLEMENTED, f"{found['method']} is not supported; use predict"
             )
         if self._requests >= self._max_requests:
-            raise RequestError(
-                grpc.StatusCode.UNAVAILABLE, "the server has too many requests to do; try again"
-            )
+            raise _busy("requests to do")
         self._requests += 1
+        body = bytearray()
         try:
             with self._predictor.observed("rest") as known:
-                parsed = Request.parse(await self._body(request))
+                await self._receive(request, body)
+                deadline = self._predictor.deadline()
+                servable = await self._predictor.servable(*_which(found), deadline)
+                decoded = await self._decoder.decode(bytes(body), servable.inputs, deadline)
+                self._forget(body)
                 try:
-                    signature = self._predictor.signature(*_which(found), parsed.signature_name)
+                    signature = self._predictor.signature(servable, decoded.signature_name)
                 except RequestError as error:
                     if error.code != grpc.StatusCode.FAILED_PRECONDITION:
                         raise
                     raise invalid(error.message) from error  # of this API, here
                 known(signature)
-                columns = parsed.columns(signature)
-                answer = await self._predictor.predict(signature, columns, from_json)
-            return _json(to_json(answer.outputs, parsed.by_row))
+                outputs = await self._predictor.predict(signature, decoded.inputs, deadline)
+            large = sum(each.nbytes for each in outputs.values()) > LARGE
+            return _json(await away_if(large, lambda: to_json(outputs, decoded.by_row)))
         finally:
+            self._forget(body)
             self._requests -= 1
 
-    async def _body(self, request: web.Request) -> bytes:
+    async def _receive(self, request: web.Request, body: bytearray) -> None:
         try:
             async with asyncio.timeout(self._read_seconds):
-                return await request.read()
+                while chunk := await request.content.readany():
+                    if self._bodies_bytes + len(chunk) > self._max_bodies_bytes:
+                        raise _busy("bytes of requests")
+                    self._bodies_bytes += len(chunk)
+                    body += chunk
+                    if len(body) > self._max_bytes:
+                        raise web.HTTPRequestEntityTooLarge(self._max_bytes, len(body))
         except TimeoutError as error:
             # The rest may never come: the connection is of no more use.
             request.protocol.force_close()
@@ -127,6 +146,14 @@ class RestApi:
                 grpc.StatusCode.DEADLINE_EXCEEDED,
                 f"the request did not arrive within {self._read_seconds:g} s",
             ) from error
+
+    def _forget(self, body: bytearray) -> None:
+        self._bodies_bytes -= len(body)
+        body.clear()
+
+
+def _busy(what: str) -> RequestError:
+    return RequestError(grpc.StatusCode.UNAVAILABLE, f"the server has too many {what}; try again")
 
 
 def _which(found: re.Match) -> tuple[str, int | None, str]:

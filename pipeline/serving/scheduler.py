@@ -22,7 +22,7 @@ from pipeline import model_errors
 from pipeline.serving.errors import RequestError, invalid
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.servable import Signature
-from pipeline.serving.tensors import Arrays
+from pipeline.serving.spec import Arrays
 
 _LOG = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from components import warmup
-from pipeline.serving.tensors import Arrays, Spec
+from pipeline.serving.spec import Arrays, Spec, Specs
 
 
 class Lease:
@@ -44,7 +44,8 @@ class Signature:
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Computes the outputs; blocks, and lets other threads of Python run meanwhile."""
         tensors = {
-            name: tf.constant(array, self.inputs[name].dtype) for name, array in inputs.items()
+            name: tf.constant(array, tf.as_dtype(self.inputs[name].dtype))
+            for name, array in inputs.items()
         }
         return {name: output.numpy() for name, output in self._function(**tensors).items()}
 
@@ -72,6 +73,11 @@ class Servable:
             name: Signature(self, name, self.definitions[name]) for name in self.loaded.signatures
         }
 
+    @property
+    def inputs(self) -> dict[str, Specs]:
+        """What each signature takes."""
+        return {name: signature.inputs for name, signature in self.signatures.items()}
+
     def warm_up(self) -> int:
         """Runs the requests that the release brings for this; returns how many.
 
@@ -93,8 +99,14 @@ class Servable:
             yield request.model_spec.signature_name or "serving_default", inputs
 
 
-def _specs(infos) -> dict[str, Spec]:
-    return {name: Spec.from_info(name, infos[name]) for name in sorted(infos)}
+def _specs(infos: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict[str, Spec]:
+    return {name: _spec(name, infos[name]) for name in sorted(infos)}
+
+
+def _spec(name: str, info: meta_graph_pb2.TensorInfo) -> Spec:
+    sizes = (dim.size for dim in info.tensor_shape.dim)
+    shape = tuple(None if size < 0 else size for size in sizes)
+    return Spec(name, np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype), shape)
 
 
 def _definitions(folder: Path) -> dict[str, meta_graph_pb2.SignatureDef]:

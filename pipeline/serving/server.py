@@ -1,4 +1,4 @@
-"""The server process: what listens, and how it starts and ends."""
+"""The server process: how it starts and ends."""
 
 from __future__ import annotations
 
@@ -6,47 +6,19 @@ import asyncio
 import contextlib
 import dataclasses
 import gc
-import logging
 import resource
 import signal
-import ssl
+import sys
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import grpc
-from aiohttp import web
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-
-from components.errors import PipelineError, UserError, one_line
+from components.errors import PipelineError
 from pipeline.serving.errors import RequestError
 from pipeline.serving.followed_store import FollowedStore
-from pipeline.serving.grpc_api import ModelService, PredictionService
-from pipeline.serving.manager import Manager
-from pipeline.serving.metrics import Metrics
-from pipeline.serving.predictor import Predictor
-from pipeline.serving.rest_api import RestApi
-from pipeline.serving.scheduler import Scheduler
+from pipeline.serving.listeners import Health, Tls, listening_grpc, listening_http
 
-_LOG = logging.getLogger(__name__)
-_MIB = 2**20
-
-# Seconds in which a client must have said what it wants; a slower one is cut off.
-_HANDSHAKE_SECONDS = 20.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Tls:
-    """Files in PEM format.
-
-    Attributes:
-        certificate, key: of the server.
-        client_authority: certificates that clients must be signed by; None asks for none.
-    """
-
-    certificate: Path
-    key: Path
-    client_authority: Path | None = None
+if TYPE_CHECKING:
+    from pipeline.serving.services import Services
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +71,18 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: Settings, on_change: Callable[[dict[str, list[int]]], None] = lambda served: None
+    settings: Settings,
+    on_listening: Callable[[int, int], None] = lambda port, rest_port: None,
+    on_change: Callable[[dict[str, list[int]]], None] = lambda served: None,
 ) -> AsyncIterator[Running]:
     """Serves for as long as the context lasts; requests that are there at its end are answered.
 
+    The server listens at once: probes are answered, and other requests wait for their model. The
+    context begins when every model is there.
+
     Args:
         settings: how.
+        on_listening: called with the ports of gRPC and REST when the server listens.
         on_change: called with model -> versions whenever something else is served than before.
 
     Raises:
@@ -112,18 +90,13 @@ async def running(
         UserError: the certificate or its key cannot be used.
     """
     _raise_file_limit()
-    ssl_context = _ssl_context(settings.tls) if settings.tls else None
+    ssl_context = settings.tls.for_http() if settings.tls else None
     store = FollowedStore(settings.store)
     text = await asyncio.to_thread(store.config)
     if text is None:
         raise PipelineError(
             f"nothing has been released to {settings.store} yet; `vqvae run` makes a release"
         )
-    # What is there now stays for ever; without it, freeing an old release is a matter of
-    # milliseconds.
-    gc.collect()
-    gc.freeze()
-    metrics = Metrics()
     served: dict[str, list[int]] = {}
     started = False
 
@@ -133,157 +106,89 @@ async def running(
         if started:
             on_change(now)
 
-    manager = Manager(store, metrics, changed)
-    try:
-        await manager.apply_text(text)
-    except RequestError as error:
-        raise PipelineError(f"{settings.store}: {error.message}") from error
-    started = True
-    scheduler = Scheduler(
-        settings.threads,
-        settings.max_batch,
-        2 * settings.max_requests,
-        4 * settings.max_requests * _MIB,
-        metrics,
-    )
-    predictor = Predictor(manager, scheduler, metrics, settings.max_rows, settings.timeout)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(store.close)
-        stack.push_async_callback(scheduler.close)
-        port = await stack.enter_async_context(_grpc(settings, manager, predictor))
-        rest = _rest(
-            settings,
-            ssl_context,
-            RestApi(
-                manager,
-                predictor,
-                metrics,
-                settings.max_message_mib * _MIB,
-                settings.max_requests,
-                _HANDSHAKE_SECONDS,
-            ),
+        # Ends after the listeners, and is made when they are there.
+        behind = await stack.enter_async_context(contextlib.AsyncExitStack())
+        answering: asyncio.Future[Services] = asyncio.get_running_loop().create_future()
+        checks = Health()
+        await checks.report(serving=False)
+        port = await stack.enter_async_context(_grpc(settings, checks, answering))
+        rest_port = await stack.enter_async_context(
+            listening_http(
+                settings.host, settings.rest_port, ssl_context, answering, settings.grace_seconds
+            )
         )
-        rest_port = await stack.enter_async_context(rest)
-        following = asyncio.create_task(manager.follow(settings.poll_seconds))
+        stack.callback(answering.cancel)
+        on_listening(port, rest_port)
+        services = await asyncio.to_thread(_imported_services)
+        made = services(settings, store, changed)
+        behind.push_async_callback(made.close)
+        try:
+            await made.manager.apply(text, lambda: answering.set_result(made))
+        except RequestError as error:
+            raise PipelineError(f"{settings.store}: {error.message}") from error
+        started = True
+        await checks.report(serving=True)
+        following = asyncio.create_task(made.manager.follow(settings.poll_seconds))
         stack.push_async_callback(_ended, following)
         yield Running(port, rest_port, served)
 
 
 async def serve(
-    settings: Settings, on_start: Callable[[Running], None], on_change: Callable[..., None]
+    settings: Settings,
+    on_listening: Callable[[int, int], None],
+    on_start: Callable[[dict[str, list[int]]], None],
+    on_change: Callable[[dict[str, list[int]]], None],
 ) -> None:
-    """Serves until SIGTERM or SIGINT."""
+    """Serves until SIGTERM or SIGINT; `on_start` is called with model -> versions."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
-    async with running(settings, on_change) as server:
-        on_start(server)
+    async with running(settings, on_listening, on_change) as server:
+        on_start(server.served)
         await stop.wait()
 
 
-@contextlib.asynccontextmanager
-async def _grpc(settings: Settings, manager: Manager, predictor: Predictor) -> AsyncIterator[int]:
-    server = grpc.aio.server(
-        maximum_concurrent_rpcs=settings.max_requests,
-        options=[
-            ("grpc.max_receive_message_length", settings.max_message_mib * _MIB),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.server_handshake_timeout_ms", int(_HANDSHAKE_SECONDS * 1000)),
-            ("grpc.so_reuseport", 0),  # or two servers would share the port
-        ],
+def _grpc(
+    settings: Settings, checks: Health, answering: asyncio.Future[Services]
+) -> contextlib.AbstractAsyncContextManager[int]:
+    return listening_grpc(
+        settings.host,
+        settings.port,
+        settings.tls,
+        checks,
+        answering,
+        settings.max_message_mib,
+        settings.max_requests,
+        settings.grace_seconds,
     )
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        PredictionService(manager, predictor), server
-    )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(manager), server)
-    checks = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    address = f"[{settings.host}]" if ":" in settings.host else settings.host
-    try:
-        port = _bind(server, f"{address}:{settings.port}", settings.tls)
-    except (RuntimeError, OSError) as error:
-        raise _taken(settings.host, settings.port, "--port", error) from error
-    await server.start()
-    for service in ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"):
-        await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
-    try:
-        yield port
-    finally:
-        await checks.enter_graceful_shutdown()
-        await server.stop(settings.grace_seconds)
 
 
-@contextlib.asynccontextmanager
-async def _rest(
-    settings: Settings, ssl_context: ssl.SSLContext | None, api: RestApi
-) -> AsyncIterator[int]:
-    # It logs a traceback for whatever is not HTTP, and anybody can send that.
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
-    # An idle connection, and one whose header does not end, is closed after the same time.
-    runner = web.AppRunner(
-        api.app,
-        access_log=None,
-        keepalive_timeout=_HANDSHAKE_SECONDS,
-        shutdown_timeout=settings.grace_seconds,
-        handler_cancellation=True,
-    )
-    await runner.setup()
-    site = web.TCPSite(runner, settings.host, settings.rest_port, ssl_context=ssl_context)
+def _imported_services() -> type[Services]:
+    """Imports TensorFlow, which takes seconds, on a thread of its own."""
+    # TensorFlow imports Keras where there is one, and Keras scikit-learn, pandas and IPython: as
+    # much again as TensorFlow itself. A SavedModel runs without them.
+    without_keras = sys.modules.setdefault("keras", None) is None
+    gc.disable()  # nothing that is imported goes again
     try:
-        await site.start()
-    except OSError as error:
-        await runner.cleanup()
-        raise _taken(settings.host, settings.rest_port, "--rest-port", error) from error
-    try:
-        yield runner.addresses[0][1]
+        from pipeline.serving.services import Services
     finally:
-        await runner.cleanup()
+        gc.enable()
+        if without_keras:
+            del sys.modules["keras"]
+    # What is there now stays for ever; without it, freeing an old release is a matter of
+    # milliseconds.
+    gc.collect()
+    gc.freeze()
+    return Services
 
 
 async def _ended(task: asyncio.Task) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-
-
-def _bind(server: grpc.aio.Server, address: str, tls: Tls | None) -> int:
-    if tls is None:
-        return server.add_insecure_port(address)
-    authority = _read(tls.client_authority) if tls.client_authority else None
-    credentials = grpc.ssl_server_credentials(
-        [(_read(tls.key), _read(tls.certificate))], authority, authority is not None
-    )
-    return server.add_secure_port(address, credentials)
-
-
-def _ssl_context(tls: Tls) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(tls.certificate, tls.key)
-        if tls.client_authority:
-            context.load_verify_locations(tls.client_authority)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (ssl.SSLError, OSError) as error:
-        raise UserError(
-            f"{tls.certificate}, {tls.key}: not a certificate and its key in PEM format "
-            f"({one_line(error)})"
-        ) from error
-    return context
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-
-
-def _taken(host: str, port: int, option: str, error: Exception) -> PipelineError:
-    return PipelineError(
-        f"cannot listen on {host}, port {port}: {one_line(error)}; choose another with {option}, "
-        "0 for any"
-    )
 
 
 def _raise_file_limit() -> None:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from ingestion import Run, assert_nothing_left, example, good, picture, read, summary, write
 from tfx import v1 as tfx
 
-from components.errors import PipelineError
+from components.errors import PipelineError, notes
 from components.example_gen import layout
 from components.example_gen.component import ImageExampleGen
 
@@ -180,6 +180,21 @@ def test_a_split_that_ends_up_empty_stops_the_run(tmp_path, run):
     with pytest.raises(PipelineError, match=r"split 'eval' of .*data is empty: none of 12 records"):
         run(tmp_path / "data", max_rejected_fraction=1.0)
     assert_nothing_left(run)
+
+
+def test_splits_that_cannot_be_removed_do_not_hide_why_the_run_stopped(tmp_path, run, monkeypatch):
+    def refuse(uri: str) -> None:
+        if "Split-" in uri:
+            raise OSError(16, "Device or resource busy")
+
+    write(tmp_path / "data/train/a.tfrecord", [b""] * 5)
+    write(tmp_path / "data/eval/a.tfrecord", good(5))
+    monkeypatch.setattr("components.example_gen.executor._remove", refuse)
+    with pytest.raises(PipelineError, match=r"5 of 10 records in .* are unusable") as failed:
+        run(tmp_path / "data")
+    first, second = notes(failed.value)
+    assert "Split-train is left" in first
+    assert "Split-eval is left" in second
 
 
 def test_files_that_vanish_after_the_layout_was_found(tmp_path, run):

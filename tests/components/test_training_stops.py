@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import resource
 import signal
+import types
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,10 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from components import features
-from components.errors import PipelineError
-from components.trainer.config import StageConfig
+from components.errors import PipelineError, notes
+from components.trainer import run
+from components.trainer.checkpoints import Checkpoints
+from components.trainer.config import StageConfig, VQVAESettings, VQVAEStageConfig
 from components.trainer.loop import Places, fit
 from components.trainer.preemption import Preempted
 from components.trainer.records import parse_images
@@ -172,6 +176,54 @@ def test_a_full_disk_loses_no_checkpoint(train, tmp_path):
     assert steps_kept(tmp_path / "a") == [10]
     assert not list((tmp_path / "a").glob("ckpt-20*"))
     assert_same(train(Objective(), steps=30), undisturbed)
+
+
+def test_what_cannot_be_cleaned_up_hides_no_full_disk(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    def busy(_):
+        raise tf.errors.UnavailableError(None, None, "busy")
+
+    weight = tf.Variable(0.0)
+    parts = types.SimpleNamespace(variables=[])
+    checkpoints = Checkpoints(str(tmp_path), parts, parts, [weight], keep=1)
+    monkeypatch.setattr(tf.train.Checkpoint, "_write", full)
+    monkeypatch.setattr(tf.io.gfile, "glob", busy)
+    with pytest.raises(PipelineError, match=r"step 3 cannot be .* left on device") as failed:
+        checkpoints.save(3)
+    assert notes(failed.value) == ["also: what was written of it is left (UnavailableError: busy)"]
+
+
+def test_an_upgrade_that_changes_weights_begins_anew_and_others_go_on(tmp_path, monkeypatch):
+    places = []
+    monkeypatch.setattr(run, "fit", lambda *values, **_: places.append(values[6].checkpoints))
+    settings = VQVAESettings(
+        network=NETWORK,
+        stage=VQVAEStageConfig(steps=1),
+        seed=0,
+        cache_mib=1,
+        warm_start=None,
+        strategy="auto",
+        mixed_precision="float32",
+        jit_compile=False,
+        code_version="c",
+        checkpoints="here",
+    )
+    (tmp_path / "data.gz").write_text("data")
+    files = types.SimpleNamespace(train_files=[str(tmp_path / "data.gz")], model_run_dir="")
+    data = run.Data(None, None)
+    installed = importlib.metadata.version
+    for upgraded in (None, "tfx", "keras", "tensorflow"):
+        monkeypatch.setattr(
+            importlib.metadata,
+            "version",
+            lambda name, new=upgraded: "99" if name == new else installed(name),
+        )
+        run.train(Objective(), data, tf.distribute.get_strategy(), settings, files)
+    before, tfx, keras, tensorflow = places
+    assert before == tfx
+    assert len({before, keras, tensorflow}) == 3
 
 
 def test_the_last_checkpoints_and_the_best_are_kept(train, tmp_path):

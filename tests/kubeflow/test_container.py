@@ -86,6 +86,16 @@ def test_input_is_made_what_tfx_takes(invocation, mounts):
     assert invocation["inputs"]["artifacts"]["model"]["artifacts"][0]["uri"] == "minio://b/in"
 
 
+def test_outputs_begin_empty_whatever_an_earlier_try_has_left(invocation, mounts):
+    (mounts / "gcs/b/out/deep").mkdir(parents=True)
+    (mounts / "gcs/b/out/deep/data").write_text("half")
+    (mounts / "minio/b/in").mkdir(parents=True)
+    (mounts / "minio/b/in/model").write_text("whole")
+    executor_input.prepare(invocation, SPEC)
+    assert list((mounts / "gcs/b/out").iterdir()) == []
+    assert (mounts / "minio/b/in/model").read_text() == "whole"
+
+
 def test_output_names_uris_again_and_has_no_nulls(invocation, mounts):
     uris = ArtifactUris(executor_input.uris(invocation))
     path = mounts / "output.json"

@@ -27,10 +27,13 @@ def test_what_one_puts_another_finds_and_it_is_gone_in_the_end(place, tmp_path):
     staging.remove()  # nothing there yet
     staging.put(source, "inputs/a")
     staging.put(source / "deep/file", "task.json")
-    (source / "deep/file").write_text("2")
+    (source / "deep/file").rename(source / "deep/other")
+    (source / "deep/other").write_text("2")
     staging.put(source, "inputs/a")
     found = Staging(place).local()
-    assert (found / "inputs/a/deep/file").read_text() == "2"
+    files = [path for path in (found / "inputs/a").rglob("*") if path.is_file()]
+    assert [path.relative_to(found).as_posix() for path in files] == ["inputs/a/deep/other"]
+    assert files[0].read_text() == "2"
     assert (found / "task.json").read_text() == "1"
     Staging(place).remove()
     if "://" in place:

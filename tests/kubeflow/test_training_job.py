@@ -19,10 +19,12 @@ from components import features
 from components.errors import PipelineError
 from kubeflow.compile import Places, compile_pipeline
 from kubeflow.container.__main__ import run as run_container
+from kubeflow.training_job import task
 from kubeflow.training_job.cluster import Cluster
 from kubeflow.training_job.job import Job
 from kubeflow.training_job.manifest import build, job_name
 from kubeflow.training_job.settings import TrainingJobSettings
+from kubeflow.training_job.staging import Staging
 from pipeline import config as configuration
 from pipeline.config import ConfigError
 
@@ -404,6 +406,29 @@ def test_what_a_trainjob_cannot_carry_is_refused():
         compile_pipeline(configuration.load("digits", (*several, own)), places)
     with pytest.raises(ConfigError, match=r"set kubeflow\.training_job\.staging"):
         compile_pipeline(configuration.load("digits", several[:1]), places)
+
+
+def test_a_staging_folder_that_cannot_be_removed_hides_no_failure(tmp_path, monkeypatch, capsys):
+    class Failing:
+        def exists(self, name):
+            return False
+
+        def run(self, manifest, timeout):
+            monkeypatch.setattr(Staging, "remove", busy)
+            raise PipelineError("worker 0 ended with 1")
+
+    def busy(_):
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setenv("KFP_RUN_ID", "run")
+    invocation = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / "output.json")}}
+    several = settings()
+    several = several.model_copy(
+        update={"job": several.job.model_copy(update={"staging": str(tmp_path / "staging")})}
+    )
+    with pytest.raises(PipelineError, match="worker 0 ended with 1"):
+        task.run(several, "Trainer-vqvae", "executor", invocation, {}, Failing())
+    assert "may be left: OSError: [Errno 16] Device or resource busy" in capsys.readouterr().out
 
 
 # --- Two processes that train ---------------------------------------------------------------------

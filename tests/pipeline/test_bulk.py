@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 from PIL import Image
 from tiny_models import expected_codes, png, some_images
 
-from components.errors import PipelineError
+from components.errors import PipelineError, notes, one_line
 from pipeline import bulk_encode, codes_file
 from pipeline.bulk_decode import decode_codes
 from pipeline.bulk_encode import encode_records
@@ -214,6 +215,23 @@ def test_a_damaged_file_is_named_and_nothing_is_left(releases, damaged, tmp_path
     with pytest.raises(PipelineError, match=r"b\.tfrecord\.gz: is not a whole TFRecord file"):
         encode(releases[1], damaged, tmp_path / "codes", skip_unusable=True)
     assert os.listdir(tmp_path / "codes") == []
+
+
+def test_a_full_disk_does_not_hide_what_stopped_a_worker(releases, damaged, tmp_path, monkeypatch):
+    write_text = Path.write_text
+
+    def full(path: Path, *arguments, **options) -> int:
+        if path.parent.name != "failed":
+            return write_text(path, *arguments, **options)
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(Exception, match="cannot be used") as failed:
+        encode(releases[1], damaged, tmp_path / "codes")
+    assert "record 3 cannot be used" in one_line(failed.value)
+    assert "No space left on device" in str(notes(failed.value))
+    assert not (tmp_path / "codes").exists()
 
 
 def test_an_output_that_is_not_empty_is_left_alone(releases, damaged, tmp_path):

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from components.errors import after
+from pipeline.cli import main
+
 
 def vqvae(*arguments: str, cwd=None) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "pipeline", *arguments]
@@ -41,7 +44,7 @@ def test_help_does_not_wait_for_tensorflow():
         (("run", "--config", "fashion_mnist"), 2, "no data for 'fashion-mnist'"),
         (("run", "--data", "nowhere"), 2, "nowhere: no such directory"),
         (("sample", "--out", "x"), 1, "nothing has been released"),
-        (("report",), 1, "holds no run yet"),
+        (("report",), 1, "there is no run"),
     ],
 )
 def test_errors_are_one_line(arguments, status, message, tmp_path):
@@ -57,3 +60,21 @@ def test_bad_usage(tmp_path):
     failed = vqvae("run", "--nonsense", cwd=tmp_path)
     assert failed.returncode == 2
     assert "--nonsense" in failed.stderr
+
+
+def test_what_went_wrong_after_an_error_is_a_line_below_it(monkeypatch, capsys):
+    failure = OSError("the first cause")
+    with after(failure, "a file is left"):
+        raise OSError("busy")
+
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr("pipeline.run.run_and_show", fail)
+    monkeypatch.setattr(sys, "argv", ["vqvae", "run"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert capsys.readouterr().err.splitlines() == [
+        "error: OSError: the first cause (vqvae --debug … shows where)",
+        "  also: a file is left (OSError: busy)",
+    ]

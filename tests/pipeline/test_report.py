@@ -21,7 +21,7 @@ from components import features
 from components.errors import PipelineError
 from components.evaluator.results import Check, Evaluation
 from models.metrics import METRICS
-from pipeline import report
+from pipeline import report, run_lock
 from pipeline.report import command, graph, judgement
 from pipeline.report.charts import Series, bars, line_plot
 from pipeline.report.collect import Collected, Component, collect
@@ -405,8 +405,12 @@ def test_any_number_of_bars_has_a_readable_axis(count: int) -> None:
     assert all(chart.left < tick.at < chart.right for tick in chart.x_ticks)
 
 
-def test_the_command_builds_it_and_says_where(run: RunOnDisk, capfd) -> None:
-    result = CliRunner().invoke(command.report, ["--root", str(run.root)], catch_exceptions=False)
+def test_the_command_builds_it_and_says_where_also_while_a_run_goes_on(
+    run: RunOnDisk, capfd
+) -> None:
+    arguments = ["--root", str(run.root)]
+    with run_lock.held(Root(run.root).lock):
+        result = CliRunner().invoke(command.report, arguments, catch_exceptions=False)
 
     assert result.output == f"{run.root / 'report' / 'index.html'}\n"
     assert capfd.readouterr() == ("", "")

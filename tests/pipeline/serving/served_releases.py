@@ -66,42 +66,62 @@ def png(seed: int = 0, shape: tuple[int, int, int] = (8, 8, 1)) -> bytes:
 
 @contextlib.contextmanager
 def serving(store: Path | str, **settings) -> Iterator[server.Running]:
-    """A server on free ports, in a thread of this process."""
+    """A server on free ports, in a thread of this process, when every model answers."""
+    with starting(store, **settings) as begun:
+        begun.ready.wait()
+        if begun.failed:
+            raise begun.failed[0]
+        yield begun.running
+
+
+class Starting:
+    """A server that listens; `running` and `failed` say what came of it, once it is `ready`."""
+
+    def __init__(self):
+        self.listening, self.ready = threading.Event(), threading.Event()
+        self.ports: tuple[int, int] = (0, 0)
+        self.running: server.Running | None = None
+        self.failed: list[BaseException] = []
+
+
+@contextlib.contextmanager
+def starting(store: Path | str, **settings) -> Iterator[Starting]:
+    """The same as soon as it listens, or has failed; its failure is for the caller to look at."""
     settings = {"port": 0, "rest_port": 0, "poll_seconds": 0.05, **settings}
     chosen = server.Settings(store=str(store), **settings)
-    ready: list[server.Running] = []
-    failed: list[BaseException] = []
-    started, stop = threading.Event(), asyncio.Event()
+    begun, stop = Starting(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
+
+    def listens(*ports: int) -> None:
+        begun.ports = ports
+        begun.listening.set()
 
     async def main() -> None:
         loops.append(asyncio.get_running_loop())
-        async with server.running(chosen) as running:
-            ready.append(running)
-            started.set()
+        async with server.running(chosen, listens) as begun.running:
+            begun.ready.set()
             await stop.wait()
 
     def run() -> None:
         try:
             asyncio.run(main())
         except BaseException as error:
-            failed.append(error)
+            begun.failed.append(error)
         finally:
-            started.set()
+            begun.ready.set()
+            begun.listening.set()
 
     thread = threading.Thread(target=run)
     thread.start()
-    started.wait()
-    if failed:
-        thread.join()
-        raise failed[0]
+    begun.listening.wait()
     try:
-        yield ready[0]
+        yield begun
     finally:
-        loops[0].call_soon_threadsafe(stop.set)
+        if not loops[0].is_closed():
+            loops[0].call_soon_threadsafe(stop.set)
         thread.join()
-        if failed:
-            raise failed[0]
+    if begun.running and begun.failed:  # it failed while it ran, or at its end
+        raise begun.failed[0]
 
 
 def channel(port: int) -> grpc.Channel:

@@ -16,9 +16,10 @@ from served_process import ServedProcess
 from served_releases import GenericClient, png, publish, request, serving
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from components.errors import UserError
+from components.errors import PipelineError, UserError
 from pipeline.cli import cli
-from pipeline.serving.server import Tls
+from pipeline.client import Client, ServerError
+from pipeline.serving.listeners import Tls
 
 SAMPLE = {
     "labels": np.zeros([1000], np.int32),
@@ -39,9 +40,9 @@ def test_a_server_from_its_start_to_its_end(store, candidates):
     with ServedProcess(store) as served:
         host = "127.0.0.1"
         assert served.lines == [
-            "serving release 1: decode, encode, sample",
             f"gRPC  {host}:{served.grpc}",
             f"REST  http://{host}:{served.rest}/v1/models/encode",
+            "serving release 1: decode, encode, sample",
         ]
         for port in (served.grpc, served.rest):
             addresses = listening_on(served.process, port)
@@ -118,6 +119,38 @@ def test_tls_with_certificates_of_clients(first_release, certificates):
         context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
         with urllib.request.urlopen(url, context=context, timeout=20) as answer:
             assert json.load(answer)["model_version_status"][0]["version"] == "1"
+
+
+def test_our_own_client_presents_a_certificate(first_release, certificates, tmp_path):
+    tls = Tls(*(certificates / name for name in ("server.pem", "server.key", "ca.pem")))
+    files = {name: certificates / f"client.{name}" for name in ("pem", "key")}
+    own = {"tls_cert": files["pem"], "tls_key": files["key"]}
+    with serving(first_release, tls=tls) as running:
+        where = f"localhost:{running.port}"
+        with Client(where, tls=certificates / "ca.pem", **own) as client:
+            assert client.encode([png()]).release == 1
+        stranger = Client(where, tls=certificates / "ca.pem", timeout=5)
+        with stranger, pytest.raises(ServerError):
+            stranger.encode([png()])
+        (tmp_path / "a.png").write_bytes(png())
+        arguments = [
+            *("--server", where, "--tls-ca", str(certificates / "ca.pem")),
+            *("--tls-cert", str(files["pem"]), "--tls-key", str(files["key"])),
+        ]
+        for command in (
+            ["encode", str(tmp_path / "a.png"), "--out", str(tmp_path / "codes.npz")],
+            ["decode", str(tmp_path / "codes.npz"), "--out", str(tmp_path / "decoded")],
+            ["sample", "--count", "2", "--out", str(tmp_path / "drawn")],
+        ):
+            result = CliRunner().invoke(cli, [*command, *arguments])
+            assert result.exit_code == 0, result.output
+    assert (tmp_path / "decoded" / "a.png").is_file()
+    with pytest.raises(PipelineError, match="tls_cert and tls_key go together"):
+        Client(where, tls_key=files["key"])
+    with pytest.raises(PipelineError, match=r"nowhere\.pem: No such file"):
+        Client(where, **{**own, "tls_cert": "nowhere.pem"})
+    usage = ["sample", "--out", "x", "--server", where, "--tls-cert", "c.pem"]
+    assert "--tls-cert and --tls-key go together" in CliRunner().invoke(cli, usage).output
 
 
 @pytest.mark.parametrize("key", ["names", "client.key", "nothing"])

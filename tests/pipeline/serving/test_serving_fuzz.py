@@ -15,38 +15,30 @@ from fuzzing import Corpus
 
 from models.images import preprocess_images
 from pipeline import model_errors
+from pipeline.serving import json_tensors
 from pipeline.serving.errors import RequestError
-from pipeline.serving.json_tensors import Request, from_json, to_json
-from pipeline.serving.tensors import Spec
+from pipeline.serving.spec import Spec
 
 CORPUS = Path(__file__).with_name("corpus")
 MAX_ROWS = 100
 FUZZ_SECONDS = 10.0
 
 
-class _Signature:
-    """What the decoder of REST bodies looks at."""
-
-    def __init__(self, **specs: Spec):
-        self.inputs = specs
+_DTYPES = {"s": object, "i": np.int32, "l": np.int64, "f": np.float32, "u": np.uint8}
 
 
-_DTYPES = {"s": tf.string, "i": tf.int32, "l": tf.int64, "f": tf.float32, "u": tf.uint8}
-
-
-def _spec(name: str, kind: str, *shape: int | None) -> Spec:
-    return Spec(name, _DTYPES[kind], shape)
+def _specs(**inputs: tuple) -> dict[str, Spec]:
+    return {
+        name: Spec(name, np.dtype(_DTYPES[kind]), tuple(shape))
+        for name, (kind, *shape) in inputs.items()
+    }
 
 
 SIGNATURES = {
-    "": _Signature(images=_spec("images", "s", None)),
-    "pixels": _Signature(images=_spec("images", "u", None, 2, 2, 1)),
-    "decode": _Signature(codes=_spec("codes", "i", None, 2, 2)),
-    "sample": _Signature(
-        labels=_spec("labels", "i", None),
-        seed=_spec("seed", "l"),
-        temperature=_spec("temperature", "f"),
-    ),
+    "serving_default": _specs(images=("s", None)),
+    "pixels": _specs(images=("u", None, 2, 2, 1)),
+    "decode": _specs(codes=("i", None, 2, 2)),
+    "sample": _specs(labels=("i", None), seed=("l",), temperature=("f",)),
 }
 
 
@@ -54,30 +46,22 @@ def judge_body(body: bytes) -> str:
     """Either arrays just as the signature says, or INVALID_ARGUMENT in one line; and soon."""
     start = time.monotonic()
     try:
-        request = Request.parse(body)
-        signature = SIGNATURES.get(request.signature_name)
-        if signature is None:
-            return "no such signature"
-        columns = request.columns(signature)
-        if set(columns) != set(signature.inputs):
-            return "other inputs"
-        arrays = {
-            name: from_json(spec, columns[name], MAX_ROWS)
-            for name, spec in signature.inputs.items()
-        }
+        request = json_tensors.decode(body, SIGNATURES, MAX_ROWS)
     except RequestError as error:
         fair = error.code == grpc.StatusCode.INVALID_ARGUMENT and 0 < len(error.message) < 600
         return error.message if fair else pytest.fail(f"{error.code} {error.message}")
     finally:
         assert time.monotonic() - start < 5
-    for name, spec in signature.inputs.items():
-        array = arrays[name]
-        assert array.dtype == (object if spec.dtype == tf.string else spec.dtype.as_numpy_dtype)
-        assert array.ndim == len(spec.shape)
-        tf.constant(array, spec.dtype)
-    numbers = {name: each for name, each in arrays.items() if each.dtype != object}
+    specs = SIGNATURES.get(request.signature_name or "serving_default")
+    if specs is None:
+        return "no such signature"
+    assert request.inputs.keys() == specs.keys()
+    for name, array in request.inputs.items():
+        assert (array.dtype, array.ndim) == (specs[name].dtype, len(specs[name].shape))
+        tf.constant(array, tf.as_dtype(array.dtype))
+    numbers = {name: each for name, each in request.inputs.items() if each.dtype != object}
     if numbers:
-        assert to_json(numbers, by_row=False)
+        assert json_tensors.to_json(numbers, by_row=False)
     return f"{request.signature_name} {request.by_row}"
 
 

@@ -11,13 +11,12 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
+from google.protobuf import text_format
 from object_stores import s3_server
 from served_releases import GenericClient, png, publish, request, serving
-from tensorflow_serving.apis import (
-    get_model_status_pb2,
-    model_management_pb2,
-    model_service_pb2_grpc,
-)
+from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+from tensorflow_serving.config import model_server_config_pb2
 
 from components import release_store, releases
 from components.errors import PipelineError
@@ -149,26 +148,33 @@ def test_an_old_release_answers_what_it_began(store, candidates):
         wait_for(lambda: 2 in running.served["sample"])
         for each in running_ones:
             answer = each.result()
-            images = np.frombuffer(answer.outputs["images"].tensor_content, np.uint8)
-            same = np.array_equal(images, expected.ravel())
+            same = np.array_equal(tf.make_ndarray(answer.outputs["images"]), expected)
             assert same == (answer.model_spec.version.value == 1)
 
 
-def test_a_configuration_by_request(store, candidates):
+def write_config(store: Path, *models: model_server_config_pb2.ModelConfig) -> None:
+    """Replaces `models.config` as a release does, all at once."""
+    config = model_server_config_pb2.ModelServerConfig()
+    config.model_config_list.config.extend(models)
+    (store / "new.config").write_text(text_format.MessageToString(config))
+    (store / "new.config").rename(store / "models.config")
+
+
+def configured(name: str, versions=(1,), **labels: int) -> model_server_config_pb2.ModelConfig:
+    model = model_server_config_pb2.ModelConfig(name=name, base_path=f"/there/{name}")
+    model.model_version_policy.specific.versions.extend(versions)
+    model.version_labels.update(labels)
+    return model
+
+
+def test_what_models_config_says_is_served(store, candidates):
     publish(store, candidates[1])
     release_store.rollback(store, 2)
     with serving(store) as running:
         client = GenericClient(running.port)
-        stub = model_service_pb2_grpc.ModelServiceStub(client.channel)
-        message = model_management_pb2.ReloadConfigRequest()
-        for name in ("encode", "decode"):
-            model = message.config.model_config_list.config.add(
-                name=name, base_path=str(store / name), model_platform="tensorflow"
-            )
-            model.model_version_policy.specific.versions.extend([1, 2])
-            model.version_labels["stable"] = 1
-            model.version_labels["canary"] = 2
-        stub.HandleReloadConfigRequest(message, timeout=60)
+        models = [configured(name, (1, 2), stable=1, canary=2) for name in ("encode", "decode")]
+        write_config(store, *models)
+        wait_for(lambda: running.served == {"encode": [1, 2], "decode": [1, 2]})
         released = {
             label: int(client.predict("encode", "", None, label, images=[png()])["release"][0])
             for label in ("stable", "canary", "")
@@ -177,8 +183,30 @@ def test_a_configuration_by_request(store, candidates):
         assert released == {"stable": 1, "canary": 2, "": 2}
         code, _ = client.refused(request("sample", labels=[0]))
         assert code == "NOT_FOUND"  # it was left out
-        release_store.rollback(store, 1)  # the store has the last word
+        release_store.rollback(store, 1)
         wait_for(lambda: running.served == {m: [1] for m in ("encode", "decode", "sample")})
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (configured("other"), "no model 'other' in the release store"),
+        (configured("encode", (9,)), "no release 9 in"),
+        (configured("encode", (1,), stable=9), "assign label to version 9"),
+        (
+            model_server_config_pb2.ModelConfig(name="encode", base_path="/etc"),
+            "must be the folder",
+        ),
+    ],
+)
+def test_a_configuration_that_cannot_be_served_changes_nothing(store, caplog, model, message):
+    with serving(store) as running:
+        write_config(store, model)
+        wait_for(lambda: message in caplog.text)
+        client = GenericClient(running.port)
+        assert client.predict("decode", codes=CODES)["images"].shape[0] == 1
+        assert states(client, "encode").get(1) == "AVAILABLE"
+        assert "LOADING" not in states(client, "encode").values()
 
 
 def test_a_store_in_an_object_store(candidates, tmp_path, monkeypatch):

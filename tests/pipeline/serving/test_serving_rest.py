@@ -254,7 +254,7 @@ def test_connections_are_used_again(running):
 
 def test_a_sender_slower_than_the_server_waits_is_cut_off(first_release, monkeypatch):
     """Slow-loris: header and body must arrive in time, however steadily they trickle."""
-    monkeypatch.setattr("pipeline.serving.server._HANDSHAKE_SECONDS", 1.0)
+    monkeypatch.setattr("pipeline.serving.listeners.HANDSHAKE_SECONDS", 1.0)
     header = b"POST /v1/models/decode:predict HTTP/1.1\r\nHost: x\r\n"
     whole = header + b"Content-Length: 1000\r\n\r\n"
     with serving(first_release) as running:
