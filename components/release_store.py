@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -235,38 +234,12 @@ def verify(release: Release) -> list[str]:
     return problems
 
 
-def plan(store: str | Path, run_key: str) -> tuple[int, str]:
-    """What a run compares with and how it names its push, decided before it starts.
-
-    A run whose key is that of the stable release or of the canary is a repetition: it gets the
-    same two values as the run that made the release, so that every component finds its cached
-    result. Any other is compared with the stable one.
-
-    Args:
-        store: folder of the store; need not exist yet.
-        run_key: hash of all that the run depends on; empty never repeats.
-
-    Returns:
-        baseline_version (0: nothing to compare with) and push_id.
-    """
+def finish_pending(store: str | Path) -> None:
+    """Finishes what a writer had decided when it was killed, if no other is at work."""
     root = _folder(store)
     if store_writer.journal(root)["pending"] is not None:
         with store_writer.writing(root, wait=False):
-            pass  # finishes what a killed writer had decided
-    stable = latest(root)
-    if stable is None:
-        return 0, uuid.uuid4().hex
-    for release in (stable, *_canary(root)):
-        manifest = release.manifest
-        baseline = manifest.get("baseline_requested", 0)
-        if (
-            run_key
-            and manifest.get("run_key") == run_key
-            and manifest.get("push_id")
-            and (baseline <= 0 or baseline in versions(root))
-        ):
-            return baseline, manifest["push_id"]
-    return stable.version, uuid.uuid4().hex
+            pass
 
 
 def prune(store: str | Path, keep: int) -> list[int]:
@@ -309,15 +282,6 @@ def _pushed(root: Path, push_id: str) -> Release | None:
             if release.manifest.get("push_id") == push_id:
                 return release
     return None
-
-
-def _canary(root: Path) -> list[Release]:
-    """The canary, where there is one and it is whole."""
-    with contextlib.suppress(StoreError):
-        now = store_writer.served(root)
-        if now is not None and now.canary is not None:
-            return [get(root, now.canary)]
-    return []
 
 
 def _unchanged(root: Path, version: int) -> Release:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +12,7 @@ from typing import Any
 
 from components import release_store, remote_releases
 from components.object_store import is_remote
-from components.release import Release
+from components.release import Release, StoreError
 from components.rollout import Rollout, Served
 
 LATEST = -1
@@ -58,6 +59,37 @@ def opened(store: str, version: int, models: Sequence[str]) -> Iterator[Release 
         yield remote_releases.fetch(store, version, models, Path(target))
 
 
+def plan(store: str, run_key: str) -> tuple[int, str]:
+    """What a run compares with and how it names its push, decided before it starts.
+
+    A run whose key is that of the stable release or of the canary is a repetition: it gets the
+    same two values as the run that made the release, so that every component finds its cached
+    result. Any other is compared with the stable one.
+
+    Args:
+        store: folder or URI of the store; need not exist yet.
+        run_key: hash of all that the run depends on; empty never repeats.
+
+    Returns:
+        baseline_version (0: nothing to compare with) and push_id.
+    """
+    if not is_remote(store):
+        release_store.finish_pending(store)
+    stable = _manifest(store, LATEST)
+    if stable is None:
+        return 0, uuid.uuid4().hex
+    for manifest in (stable, _canary(store)):
+        baseline = manifest.get("baseline_requested", 0)
+        if (
+            run_key
+            and manifest.get("run_key") == run_key
+            and manifest.get("push_id")
+            and (baseline <= 0 or baseline in versions(store))
+        ):
+            return baseline, manifest["push_id"]
+    return stable["version"], uuid.uuid4().hex
+
+
 def versions(store: str) -> list[int]:
     """Versions of the releases, oldest first, whole or damaged."""
     return _of(store).versions(store)
@@ -81,6 +113,20 @@ def set_canary(store: str, version: int | None) -> Served:
 def prune(store: str, keep: int) -> list[int]:
     """Removes old releases that nothing names, as `components.release_store.prune` tells."""
     return _of(store).prune(store, keep)
+
+
+def _manifest(store: str, version: int) -> dict[str, Any] | None:
+    with opened(store, version, []) as release:
+        return release.manifest if release else None
+
+
+def _canary(store: str) -> dict[str, Any]:
+    """The canary's manifest, where there is a canary and it is whole."""
+    with contextlib.suppress(StoreError):
+        now = served(store)
+        if now is not None and now.canary is not None:
+            return _manifest(store, now.canary)
+    return {}
 
 
 def _of(store: str) -> ModuleType:

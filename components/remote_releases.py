@@ -3,32 +3,34 @@
     encode/<v>/ decode/<v>/ sample/<v>/ evaluate/<v>/    as in a folder
     releases/<v>.json                                    manifest, with the SHA-256 of every file
     releases/<v>.md, releases/<v>.png                    the model card and its samples
-    models.config                                        which versions to serve, which labels
+    models.config                                        the decision: which versions to serve,
+                                                         under which labels, and what is removed
     releases/latest.json                                 the stable version, for other readers
-    .store/claims/<v>.json                               which push took the version, and when
-    .store/pushes/<push_id>.json                         which version a push took, and whether
-                                                         it was released
+    .store/                                              which push took which version, and when
 
-An object store has no rename and no lock, but it replaces one object at a time, whole, and can
-write one only if it is not there yet. So a writer first claims a version: two of them never
-write under the same. It uploads the models under that version, which nothing names, then the
-manifest, and only then replaces `models.config`. That one write is the release: servers that
-follow it, and `fetch`, which follows it too, find every file in place. `latest.json` comes last.
+An object store has no rename and no lock, but it replaces one object at a time, whole, and only
+if it still is what was read. So a writer first claims a version: two of them never write under
+the same (`components.remote_push`). It uploads the models under that version, which nothing
+names, then the manifest, sees that every file is there with its hash, and only then replaces
+`models.config`. That one write is the release: servers that follow it, and `fetch`, which follows
+it too, find every file in place. `latest.json` comes last.
+
+Every other decision (`promote`, `set_canary`, `prune`) is one such write too, made by who has
+read the file as it is; who comes too late reads it again and decides again
+(`components.remote_decision`). What is removed is given up there first, so nothing can name it.
 
 A writer that is killed has released nothing: its version is spent, its files are named by
 nobody. The same push, run again, goes on under its version; another removes what it left after
 a day. A slower writer never takes the pointers back to its older version.
 
-Of two that write `models.config` at the same instant, the later decides: what people do by hand
-(`promote`, `set_canary`, `prune`) is not to be done twice at once, nor while a run pushes.
-
-Writing only if absent needs S3 with conditional writes (AWS, MinIO, recent SeaweedFS) or GCS.
+Conditions on writes are in S3 (AWS, MinIO, recent SeaweedFS) and in GCS. A store without them is
+refused.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
+import dataclasses
 import hashlib
 import json
 import tempfile
@@ -36,15 +38,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components import rollout, serving_config
-from components.errors import after
+from components import remote_decision, remote_push, rollout
 from components.object_store import Folder
-from components.release import MODELS, SERVED, Release, StoreError, complete, stage, to_json
+from components.release import MODELS, Release, StoreError, complete, stage
+from components.remote_decision import Decision
+from components.remote_push import GivenUpError
 from components.rollout import Rollout, Served
 
-_ABANDONED = datetime.timedelta(days=1)
-_CLAIMS, _PUSHES = ".store/claims", ".store/pushes"
-_LATEST = "releases/latest.json"
+# Never there: a write to it on a condition must be refused.
+_NOTHING = ".store/nothing"
+_TRIES = 5
 
 
 def publish(
@@ -64,23 +67,30 @@ def publish(
         StoreError, PipelineError: a candidate is incomplete, or the store cannot be written.
     """
     sources = complete(candidates)
-    folder = Folder(store)
-    push = _push(folder, push_id)
-    version = push["version"] if push else _claim(folder, push_id)
-    manifest = _manifest(folder, version)
-    if manifest is not None and push["released"]:
-        return manifest
-    if manifest is None:
-        _remove_abandoned(folder, version)
-        with tempfile.TemporaryDirectory(prefix="release-") as scratch:
-            staging = Path(scratch)
-            manifest = stage(staging, sources, facts, version, push_id, picture)
-            _upload(folder, staging, version)
-    before = _served(folder)
-    # What servers and `fetch` follow: with this write the release is made.
-    _point(folder, before, rollout.released(before, version, label))
-    _note_push(folder, push_id, version, released=True)
-    return manifest
+    folder = _writable(store)
+    version, released = remote_push.take(folder, push_id)
+    for _ in range(_TRIES):
+        if released or version in remote_decision.read(folder).pushed:
+            return _released_before(folder, version)
+        try:
+            with (
+                remote_push.at_work(folder, version, push_id),
+                tempfile.TemporaryDirectory(prefix="release-") as scratch,
+            ):
+                remote_push.remove_abandoned(folder)
+                staging = Path(scratch)
+                staged = stage(staging, sources, facts, version, push_id, picture)
+                manifest = remote_push.upload(folder, staging, version, staged)
+                _release(folder, staging, version, label)
+                return manifest
+        except GivenUpError:
+            # Another writer took this one for dead: all again, as a new version.
+            remote_push.give_up(folder, lambda before, own=version: {own} - before.pushed)
+            version, released = remote_push.take(folder, push_id, instead_of=version)
+    raise StoreError(
+        f"nothing released to {store}: other writers gave up {_TRIES} versions of this push while "
+        "it was at work; look for clocks that are a day wrong, and run it again"
+    )
 
 
 def promote(store: str, version: int) -> None:
@@ -89,12 +99,14 @@ def promote(store: str, version: int) -> None:
     Raises:
         StoreError: no such release, or one of its files is missing.
     """
-    folder = Folder(store)
-    _present(folder, version)
-    before = None
-    with contextlib.suppress(StoreError):  # this mends a models.config that says nothing
-        before = _served(folder)
-    _point(folder, before, rollout.promoted(before, version))
+    folder = _writable(store)
+
+    def promoted(before: Decision) -> Decision:
+        _check_present(folder, version, before)
+        return _with(before, rollout.promoted(before.served, version), version)
+
+    # This mends a models.config that says nothing.
+    remote_decision.decide(folder, promoted, mends=True)
 
 
 def set_canary(store: str, version: int | None) -> Served:
@@ -103,43 +115,52 @@ def set_canary(store: str, version: int | None) -> Served:
     Raises:
         StoreError: no such release, or one of its files is missing, or it is the stable one.
     """
-    folder = Folder(store)
-    before = _served(folder)
-    after = rollout.canary_set(before, version, store)
-    if version is not None:
-        _present(folder, version)
-    _point(folder, before, after)
-    return after
+    folder = _writable(store)
+
+    def canary_set(before: Decision) -> Decision:
+        after = rollout.canary_set(before.served, version, store)
+        if version is None:
+            return _with(before, after)
+        _check_present(folder, version, before)
+        return _with(before, after, version)
+
+    return remote_decision.decide(folder, canary_set).served
 
 
 def served(store: str) -> Served | None:
     """What servers are told to load; None before the first release."""
-    return _served(Folder(store))
+    return remote_decision.read(Folder(store)).served
 
 
 def versions(store: str) -> list[int]:
-    """Versions that have a manifest, oldest first."""
+    """Versions that have a manifest, oldest first; those that are being removed have none."""
     return _versions(Folder(store))
 
 
 def prune(store: str, keep: int) -> list[int]:
-    """As `components.release_store.prune`.
+    """As `components.release_store.prune`; a push that is at work is left alone too.
 
-    Killed midway, a release that was being removed is one that a writer left: it is no longer
-    listed, and a later push removes the rest.
+    Killed midway, what was being removed is no longer listed and can be named by nothing; the
+    next push or `prune` removes the rest.
 
     Returns:
         the versions that were removed, oldest first.
     """
     if keep < 1:
         raise StoreError(f"keep must be at least 1, not {keep}")
-    folder = Folder(store)
-    removed = []
-    for version in _versions(folder)[:-keep]:
-        if version not in _named(folder):
-            _remove_files(folder, version)
-            removed.append(version)
-    return removed
+    folder = _writable(store)
+
+    def old(before: Decision) -> set[int]:
+        # What a push is at work on is no release yet: not to be removed, nor one of the newest.
+        made = [
+            version
+            for version in remote_push.versions(folder)
+            if version not in before.removed
+            and (version in before.pushed or remote_push.is_dead(folder, version, unclaimed=True))
+        ]
+        return set(made[:-keep])
+
+    return remote_push.give_up(folder, old)
 
 
 def fetch(store: str, version: int, models: Sequence[str], target: Path) -> Release | None:
@@ -160,7 +181,7 @@ def fetch(store: str, version: int, models: Sequence[str], target: Path) -> Rele
     """
     folder = Folder(store)
     if version == -1:
-        now = _served(folder)
+        now = remote_decision.read(folder).served
         if now is None:
             return None
         version = now.stable
@@ -180,66 +201,41 @@ def fetch(store: str, version: int, models: Sequence[str], target: Path) -> Rele
     return Release(target, version, manifest)
 
 
-def _upload(folder: Folder, staging: Path, version: int) -> None:
-    """Models first, then the manifest that says they are whole; nothing of it if that fails."""
-    try:
-        for model in MODELS:
-            folder.upload(staging / model, f"{model}/{version}")
-        if (staging / "picture").is_file():
-            folder.write(f"releases/{version}.png", (staging / "picture").read_bytes())
-        folder.write(f"releases/{version}.md", (staging / "card").read_bytes())
-        folder.write(f"releases/{version}.json", (staging / "manifest").read_bytes())
-    except BaseException as failure:
-        with after(failure, "a later writer removes what is left of it"):
-            _remove_files(folder, version)
-        raise
+def _writable(store: str) -> Folder:
+    """The store, in which decisions can be made."""
+    folder = Folder(store)
+    folder.require_conditions(_NOTHING)
+    return folder
 
 
-def _claim(folder: Folder, push_id: str) -> int:
-    """Takes the next version for this writer alone."""
-    taken = [name.removesuffix(".json") for name in folder.names(_CLAIMS)]
-    for model in (*MODELS, "releases"):
-        taken += [name.removesuffix(".json") for name in folder.names(model)]
-    version = max((int(name) for name in taken if name.isdigit()), default=0) + 1
-    claim = {
-        "push_id": push_id,
-        "claimed": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-    while not folder.create(f"{_CLAIMS}/{version}.json", to_json(claim).encode()):
-        version += 1
-    _note_push(folder, push_id, version, released=False)
-    return version
+def _release(folder: Folder, staging: Path, version: int, label: Rollout) -> None:
+    """Has servers load a release that was uploaded: with this write it is made."""
+    known: dict[str, str] = {}
+
+    def released(before: Decision) -> Decision:
+        if version in before.pushed:
+            return before
+        if version in before.removed or remote_push.lacking(folder, staging, version, known):
+            raise GivenUpError(f"release {version} in {folder.uri} was removed while it was made")
+        return _with(before, rollout.released(before.served, version, label), version)
+
+    remote_decision.decide(folder, released)
 
 
-def _push(folder: Folder, push_id: str) -> dict[str, Any] | None:
-    text = folder.read(f"{_PUSHES}/{push_id}.json") if push_id else None
-    return None if text is None else json.loads(text)
+def _with(before: Decision, served: Served, *pushed: int) -> Decision:
+    return dataclasses.replace(before, served=served, pushed=before.pushed.union(pushed))
 
 
-def _note_push(folder: Folder, push_id: str, version: int, released: bool) -> None:
-    if push_id:
-        note = {"version": version, "released": released}
-        folder.write(f"{_PUSHES}/{push_id}.json", to_json(note).encode())
-
-
-def _remove_abandoned(folder: Folder, own: int) -> None:
-    """Removes the files of writers that ended a day ago or more without a release."""
-    whole = {str(version) for version in _versions(folder)}
-    present = {name for model in MODELS for name in folder.names(model)}
-    for name in sorted(present - whole - {str(own)}):
-        claim = folder.read(f"{_CLAIMS}/{name}.json")
-        if not name.isdigit() or claim is None:
-            continue  # nobody's of ours
-        claimed = datetime.datetime.fromisoformat(json.loads(claim)["claimed"])
-        if datetime.datetime.now(datetime.UTC) - claimed > _ABANDONED:
-            _remove_files(folder, int(name))
-
-
-def _remove_files(folder: Folder, version: int) -> None:
-    folder.delete([f"releases/{version}.{kind}" for kind in ("json", "md", "png")])
-    for model in MODELS:
-        place = f"{model}/{version}"
-        folder.delete(list(folder.find(place)))
+def _released_before(folder: Folder, version: int) -> dict[str, Any]:
+    """The manifest of a push that was released by an earlier attempt."""
+    manifest = _manifest(folder, version)
+    if manifest is None:
+        raise StoreError(
+            f"this push was released to {folder.uri} as version {version}, which was removed "
+            "since; a new run makes a new release"
+        )
+    remote_decision.repeat(folder)
+    return manifest
 
 
 def _manifest(folder: Folder, version: int) -> dict[str, Any] | None:
@@ -275,9 +271,11 @@ def _files(manifest: Mapping[str, Any], version: int, models: Sequence[str]) -> 
     }
 
 
-def _present(folder: Folder, version: int) -> None:
-    """Checks that a release has all its files."""
+def _check_present(folder: Folder, version: int, decision: Decision) -> None:
+    """Checks that a release has all its files, and is not about to lose them."""
     expected = _files(_existing(folder, version), version, MODELS)
+    if version in decision.removed:
+        raise StoreError(f"release {version} in {folder.uri} is being removed; choose another")
     found = {name for model in MODELS for name in folder.find(f"{model}/{version}")}
     for name in expected:
         if name not in found:
@@ -287,36 +285,7 @@ def _present(folder: Folder, version: int) -> None:
 
 
 def _versions(folder: Folder) -> list[int]:
-    names = [name.removesuffix(".json") for name in folder.names("releases")]
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
-
-
-def _named(folder: Folder) -> set[int]:
-    """Every version that a pointer names."""
-    now, text = _served(folder), folder.read(_LATEST)
-    named = set(now.versions if now else ())
-    try:
-        return named if text is None else named | {int(json.loads(text)["version"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f'{folder.uri}/{_LATEST}: not of the form {{"version": 1}}; point it at a release '
-            "with `vqvae releases promote`"
-        ) from error
-
-
-def _served(folder: Folder) -> Served | None:
-    """What servers follow."""
-    text = folder.read("models.config")
-    if text is None:
-        return None
-    return serving_config.parse(text.decode(), f"{folder.uri}/models.config")
-
-
-def _point(folder: Folder, before: Served | None, after: Served) -> None:
-    """Replaces what servers follow, then what other readers do."""
-    if after != before:
-        folder.write("models.config", serving_config.render(folder.uri, SERVED, after).encode())
-    # Also where nothing changes: who wrote models.config may have been killed before this.
-    latest = to_json({"version": after.stable}).encode()
-    if folder.read(_LATEST) != latest:
-        folder.write(_LATEST, latest)
+    removed: frozenset[int] = frozenset()
+    with contextlib.suppress(StoreError):  # of a models.config that says nothing
+        removed = remote_decision.read(folder).removed
+    return [version for version in remote_push.versions(folder) if version not in removed]

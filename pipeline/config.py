@@ -44,7 +44,8 @@ class DataConfig(Section):
 class ReleaseConfig(Section):
     """Where a blessed model goes."""
 
-    # Directory of the release store; by default `serving` below the run root.
+    # Directory or URI (s3://, minio://, gs://) of the release store; by default `serving` below
+    # the run root. On Kubeflow `vqvae compile --serving` names it.
     path: str | None = None
     # What a release becomes: `stable` replaces the one before it at once; `canary` is served
     # beside it, under a label of its own, until `vqvae releases promote`. The first release of a

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from tfx.orchestration import metadata
 
-from components import durable_files, imported_schema, library_versions, release_store
+from components import durable_files, imported_schema, library_versions, releases
 from components.errors import PipelineError, after, one_line
 from components.example_gen import input_files, layout
 from components.example_gen.layout import Layout
+from components.object_store import is_remote
 from pipeline.config import Config
 from pipeline.dag import Run, code_fingerprint, create_pipeline
 from pipeline.report import lineage
@@ -27,15 +28,15 @@ def plan(config: Config, data: str, root: Root) -> Run:
     Raises:
         PipelineError: it is not clear which files are the data, or the release store is damaged.
     """
-    serving = os.path.abspath(config.release.path or root.serving)
+    serving = _store(config.release.path or str(root.serving))
     # Looked at first, and checked by ExampleGen: the key speaks of the files that are read.
     found = layout.input_config_for(os.path.abspath(data))
     fingerprint = _fingerprint(found)
     run_key = _run_key(config, data) if config.runtime.cache else ""
-    baseline_version, push_id = release_store.plan(serving, run_key)
+    baseline_version, push_id = releases.plan(serving, run_key)
     if run_key and not lineage.has_results_of_push(str(root.metadata), push_id):
         # Without the earlier run's results all is made again, as a candidate of its own.
-        baseline_version, push_id = release_store.plan(serving, "")
+        baseline_version, push_id = releases.plan(serving, "")
     return Run(
         data=os.path.abspath(data),
         data_fingerprint=fingerprint,
@@ -89,6 +90,11 @@ def run_pipeline(config: Config, run: Run, root: Root, observe: Observer) -> lis
         raise
     record("")
     return runner.components
+
+
+def _store(location: str) -> str:
+    """The release store as components are told of it, wherever they run: a URI stays one."""
+    return location.rstrip("/") if is_remote(location) else os.path.abspath(location)
 
 
 def _write(path: Path, text: str) -> None:

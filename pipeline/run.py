@@ -90,7 +90,7 @@ def _embedded(root: Root) -> Path:
 def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     console.print(f"[bold]{config.name}[/]: {data} → {root.path}", highlight=False)
     # Imported here, with the terminal out of its reach: TFX takes its time and says a lot.
-    from components import release_store
+    from components import releases
     from components.evaluator import results
     from components.trainer.progress import LOGGER
     from pipeline import launcher, local, report
@@ -115,8 +115,8 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     states = {component.name: component.state for component in components}
     status = _outcome(console, evaluation, outputs, repeated=states["Pusher"] == "cached")
     if status == RELEASED:
-        _show_canary(console, release_store.served(run.serving))
-        _show_path(console, "release", Path(run.serving))
+        _show_canary(console, releases.served(run.serving))
+        _show_path(console, "release", run.serving)
     # A repetition that took everything from the cache has nothing new to report.
     repeated = before == _outputs(root) and all(each.state == "cached" for each in components)
     kept = repeated and root.report.is_file()
@@ -194,7 +194,8 @@ def _show_canary(console: Console, served: Served | None) -> None:
         )
 
 
-def _show_path(console: Console, what: str, path: Path) -> None:
+def _show_path(console: Console, what: str, path: Path | str) -> None:
+    """Says where something is; `path` may be a URI."""
     with contextlib.suppress(ValueError):
-        path = path.relative_to(Path.cwd())
+        path = Path(path).relative_to(Path.cwd())
     console.print(f"{what:<8} {path}", highlight=False, soft_wrap=True)

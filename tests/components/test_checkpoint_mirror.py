@@ -9,6 +9,7 @@ from object_stores import s3_server
 
 from components.errors import PipelineError
 from components.object_store import Folder
+from components.trainer.checkpoint_mirror import CheckpointMirror
 from components.trainer.checkpoints import Checkpoints
 
 
@@ -72,3 +73,14 @@ def test_stopped_while_uploading_the_old_one_is_there(request, monkeypatch):
     second, variable = checkpoints(uri)
     assert second.restore_last()
     assert float(variable) == 1.0
+
+
+def test_an_object_named_as_a_path_elsewhere_is_not_copied(request, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "deep"))
+    (tmp_path / "deep").mkdir()
+    folder = Folder(f"s3://bucket/{request.node.name}")
+    key = f"{request.node.name}/../../outside"
+    folder._files.call_s3("put_object", Bucket="bucket", Key=key, Body=b"x")
+    with pytest.raises(PipelineError, match=r"'\.\./\.\./outside' is the name of an object"):
+        CheckpointMirror(folder.uri, writes=False)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

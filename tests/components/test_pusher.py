@@ -21,6 +21,7 @@ from components.evaluator.component import ReconstructionEvaluator
 from components.evaluator.config import GateConfig, Threshold
 from components.pusher.component import ReleasePusher
 from components.pusher.executor import Executor
+from components.releases import plan
 
 GATE = GateConfig(thresholds={"nmse": Threshold(max=0.5, worse_by=0.0)})
 
@@ -40,7 +41,7 @@ def built(tmp_path_factory):
 def run_pipeline(root: Path, model: Path, examples: Path, run_key: str) -> dict:
     """Judges and releases `model`; returns the properties of its PushedModel."""
     serving = root / "serving"
-    version, push_id = release_store.plan(serving, run_key)
+    version, push_id = plan(serving, run_key)
     imported = importer.Importer(
         source_uri=str(model), artifact_type=standard_artifacts.Model
     ).with_id("Candidate")

@@ -9,6 +9,7 @@ from release_checks import check_clean, check_pointers, make_candidate, make_pic
 
 from components import release_store
 from components.release import MODELS, SERVED, StoreError
+from components.releases import plan
 
 
 @pytest.fixture
@@ -272,44 +273,6 @@ def test_prune_keeps_at_least_one(store, candidate):
 # The plan of a run
 
 
-def test_plan_of_a_first_run(store):
-    baseline, push_id = release_store.plan(store, "key")
-    assert baseline == 0
-    assert push_id != release_store.plan(store, "key")[1]
-    assert not store.exists()
-
-
-def test_plan_of_a_repetition_is_that_of_the_run_that_released(store, candidate):
-    facts = {"run_key": "key", "baseline": 0, "baseline_requested": 0}
-    release_store.publish(store, candidate, facts, "a")
-    assert release_store.plan(store, "key") == (0, "a")
-    baseline, push_id = release_store.plan(store, "other key")
-    assert baseline == 1
-    assert push_id != "a"
-    assert release_store.plan(store, "")[0] == 1
-    facts = {"run_key": "other key", "baseline": 1, "baseline_requested": 1}
-    release_store.publish(store, candidate, facts, push_id)
-    assert release_store.plan(store, "other key") == (1, push_id)
-    assert release_store.plan(store, "key")[0] == 2
-
-
-def test_plan_knows_the_run_that_made_the_canary(store, candidate):
-    release_store.publish(store, candidate, {"run_key": "old", "baseline_requested": 0}, "a")
-    facts = {"run_key": "key", "baseline": 1, "baseline_requested": 1}
-    release_store.publish(store, candidate, facts, "b", "canary")
-    assert release_store.plan(store, "key") == (1, "b")
-    assert release_store.plan(store, "old") == (0, "a")
-    # Another run is compared with the stable release.
-    assert release_store.plan(store, "other")[0] == 1
-    release_store.promote(store, 2)
-    assert release_store.plan(store, "key") == (1, "b")
-    assert release_store.plan(store, "other")[0] == 2
-    release_store.rollback(store, 1)
-    baseline, push_id = release_store.plan(store, "key")
-    assert baseline == 1
-    assert push_id != "b"
-
-
 def test_plan_finishes_what_a_killed_push_had_decided(store, candidate):
     release_store.publish(store, candidate, {"run_key": "old"}, "a")
     facts = {"run_key": "key", "baseline": 1, "baseline_requested": 1}
@@ -318,5 +281,5 @@ def test_plan_finishes_what_a_killed_push_had_decided(store, candidate):
     (store / "releases/latest.json").write_text('{"version": 1}')
     journal = {"last_version": 2, "pending": 2, "publishes": True}
     (store / ".store/journal.json").write_text(json.dumps(journal))
-    assert release_store.plan(store, "key") == (1, "b")
+    assert plan(store, "key") == (1, "b")
     assert release_store.latest(store).version == 2

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from object_stores import s3_server
 from release_checks import make_candidate, make_picture
+from remote_checks import Killed, check_whole, state, stop_at
 
 from components import releases, remote_releases
 from components.errors import PipelineError
@@ -31,53 +32,6 @@ def candidate(tmp_path):
     return make_candidate(tmp_path / "candidate")
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
-def stop_at(monkeypatch, count):
-    """The writer is killed before its `count`th write; returns how to let writers live again."""
-    done = 0
-
-    def counted(method):
-        def call(self, *args, **kwargs):
-            nonlocal done
-            done += 1
-            if done >= count:
-                raise Killed
-            return method(self, *args, **kwargs)
-
-        return call
-
-    patch = monkeypatch.context()
-    context = patch.__enter__()
-    for name in ("write", "create", "put", "delete"):
-        context.setattr(Folder, name, counted(getattr(Folder, name)))
-    return lambda: patch.__exit__(None, None, None)
-
-
-def check_whole(uri, expected=None):
-    """What the pointers name is there, whole and unchanged; returns the stable version."""
-    with releases.opened(uri, releases.LATEST, []) as release:
-        version = release.version if release else None
-    served = releases.served(uri)
-    assert (served and served.stable) == version
-    for each in served.versions if served else ():
-        with releases.opened(uri, each, MODELS):
-            pass
-    if expected is not None:
-        assert version == expected
-    return version
-
-
-def state(uri):
-    """stable, canary, all that is loaded; and the pointer for readers agrees."""
-    served = releases.served(uri)
-    check_whole(uri, served.stable)
-    assert json.loads(Folder(uri).read("releases/latest.json")) == {"version": served.stable}
-    return served.stable, served.canary, served.versions
-
-
 def test_a_release_is_laid_out_as_in_a_folder(uri, candidate):
     manifest = releases.publish(uri, candidate, {"metrics": {"nmse": 0.5}}, "push")
     assert manifest["version"] == 1
@@ -86,7 +40,7 @@ def test_a_release_is_laid_out_as_in_a_folder(uri, candidate):
         ".store", "decode", "encode", "evaluate", "models.config", "releases", "sample",
     ]  # fmt: skip
     assert json.loads(store.read("releases/1.json")) == manifest
-    assert json.loads(store.read("releases/latest.json")) == {"version": 1}
+    assert json.loads(store.read("releases/latest.json"))["version"] == 1
     assert store.read("encode/1/assets/release_version") == b"1"
     assert f'base_path: "{uri}/encode"' in store.read("models.config").decode()
 
@@ -181,7 +135,7 @@ def test_a_release_that_is_not_whole_is_not_served(uri, candidate):
 
 def test_a_slower_writer_takes_no_label_back(uri, candidate, monkeypatch):
     releases.publish(uri, candidate, {}, "first")
-    live_on = stop_at(monkeypatch, 8)  # claim, note, four models, card, manifest
+    live_on = stop_at(monkeypatch, path="releases/2.json")
     with pytest.raises(Killed):
         releases.publish(uri, candidate, {}, "slow")
     live_on()
@@ -190,7 +144,7 @@ def test_a_slower_writer_takes_no_label_back(uri, candidate, monkeypatch):
     assert state(uri) == (1, 3, (1, 3))
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
 def test_promotion_killed_at_any_write(uri, candidate, monkeypatch, step):
     for push, label in enumerate(("stable", "stable", "canary")):
         releases.publish(uri, candidate, {}, f"push-{push}", label)
@@ -198,9 +152,9 @@ def test_promotion_killed_at_any_write(uri, candidate, monkeypatch, step):
     try:
         releases.promote(uri, 3)
     except Killed:
-        assert step < 3
+        assert step < 4
     live_on()
-    assert check_whole(uri) == (2 if step == 1 else 3)
+    assert check_whole(uri) == (2 if step < 3 else 3)
     releases.promote(uri, 3)
     assert state(uri) == (3, None, (2, 3))
 
@@ -248,7 +202,7 @@ def test_writers_at_once_get_versions_of_their_own(uri, candidate):
 
 
 def test_what_a_killed_writer_left_is_removed_after_a_day(uri, candidate, monkeypatch):
-    live_on = stop_at(monkeypatch, 5)  # claim, note, two models
+    live_on = stop_at(monkeypatch, path="sample/1/")
     with pytest.raises(Killed):
         releases.publish(uri, candidate, {}, "killed")
     live_on()
@@ -264,13 +218,40 @@ def test_what_a_killed_writer_left_is_removed_after_a_day(uri, candidate, monkey
 
 
 def test_a_failed_upload_is_taken_back(uri, candidate, monkeypatch):
-    def refuse(self, files):
+    def refuse(self, files, replace=True):
         if any(name.startswith("sample/") for name in files):
             raise PipelineError("object store: full")
-        put(self, files)
+        put(self, files, replace)
 
+    releases.publish(uri, candidate, {}, "before")
     put = Folder.put
-    monkeypatch.setattr(Folder, "put", refuse)
-    with pytest.raises(PipelineError, match="full"):
-        releases.publish(uri, candidate, {}, "push")
-    assert Folder(uri).names() == [".store"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "put", refuse)
+        with pytest.raises(PipelineError, match="full"):
+            releases.publish(uri, candidate, {}, "push")
+    assert {name for model in MODELS for name in Folder(uri).names(model)} == {"1"}
+    assert releases.publish(uri, candidate, {}, "push")["version"] == 3
+    assert state(uri) == (3, None, (1, 3))
+
+
+def test_a_release_that_names_files_elsewhere_is_refused(uri, candidate, tmp_path):
+    manifest = releases.publish(uri, candidate, {}, "push")
+    manifest["files"]["encode/../../../../outside"] = "0" * 64
+    Folder(uri).write("releases/1.json", json.dumps(manifest).encode())
+    Folder(uri)._files.pipe_file("bucket/outside", b"x")
+    with pytest.raises(PipelineError, match="no path below that folder"):
+        remote_releases.fetch(uri, 1, ["encode"], tmp_path / "deep/er/target")
+    assert not [path for path in tmp_path.rglob("*") if path.name == "outside"]
+
+
+def test_servers_read_what_is_beside_the_models_as_a_comment(uri, candidate):
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    for push in "ab":
+        releases.publish(uri, candidate, {}, push)
+    text = Folder(uri).read("models.config").decode()
+    assert text.startswith("# decision ")
+    assert "; pushed 1-2; removed \n" in text
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    assert [each.name for each in config.model_config_list.config] == ["encode", "decode", "sample"]

@@ -107,3 +107,12 @@ def test_what_the_driver_records_is_of_the_files_that_were_fetched(pod, capsys):
         "eval": ["2026-02-01 validation"],
     }
     assert read.fingerprint == fingerprint
+
+
+def test_an_object_named_as_a_path_elsewhere_is_refused(bucket, pod):
+    key = "odd/day-1/../../../outside.tfrecord"
+    bucket._files.call_s3("put_object", Bucket="images", Key=key, Body=b"x")
+    for uri in ("s3://images/odd", "s3://images/odd/day-{SPAN}"):
+        with pytest.raises(PipelineError, match="is the name of an object there but no path"):
+            _staged(uri)
+    assert not [path for path in pod.rglob("*") if path.is_file()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from object_stores import s3_server
 
+from components.errors import PipelineError
 from components.object_store import Folder
 from kubeflow.training_job.staging import Staging
 
@@ -39,3 +40,15 @@ def test_what_one_puts_another_finds_and_it_is_gone_in_the_end(place, tmp_path):
         assert Folder(place).find() == {}
     else:
         assert not found.exists()
+
+
+def test_an_object_named_as_a_path_elsewhere_is_not_copied(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "deep"))
+    (tmp_path / "deep").mkdir()
+    with s3_server("bucket"):
+        folder = Folder("s3://bucket/job")
+        key = "job/in/../../../outside"
+        folder._files.call_s3("put_object", Bucket="bucket", Key=key, Body=b"x")
+        with pytest.raises(PipelineError, match="is the name of an object there but no path"):
+            Staging("s3://bucket/job").local()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
