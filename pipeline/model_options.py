@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -14,8 +13,10 @@ import click
 from click.core import ParameterSource
 
 from components.errors import PipelineError
+from pipeline import writable
 from pipeline.log_file import libraries_to
 from pipeline.root import Root
+from pipeline.user_path import StoreAddress, UserPath
 
 if TYPE_CHECKING:
     from pipeline.disk_models import DiskModels
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 _ON_DISK = (
     click.option(
         "--root",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=UserPath(path_type=Path, file_okay=False),
         default=Path("runs/digits"),
         show_default=True,
         help="Run root whose release is used.",
     ),
     click.option(
         "--store",
+        type=StoreAddress(),
         metavar="DIRECTORY|URI",
         help="Release store, where it is not `serving` below the run root: s3://…, gs://… too.",
     ),
@@ -59,7 +61,7 @@ _SERVED = (
     ),
     click.option(
         "--tls-ca",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=UserPath(path_type=Path, dir_okay=False),
         help="PEM certificates that the server's is checked against; without, no TLS.",
     ),
 )
@@ -123,11 +125,11 @@ class ModelOptions:
     def quiet(self) -> Iterator[TextIO]:
         """Keeps what libraries say in a file; yields standard error as it was."""
         with contextlib.ExitStack() as stack:
-            if self.server or self.store:
-                log = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "models.log"
-            else:
-                log = Root(self.root).log.with_name("models.log")
-            errors = stack.enter_context(os.fdopen(os.dup(2), "w", encoding="utf-8"))
+            inside = Root(self.root).log.with_name("models.log")
+            log = stack.enter_context(writable.log(None if self.server or self.store else inside))
+            errors = stack.enter_context(
+                os.fdopen(os.dup(2), "w", encoding="utf-8", errors="surrogateescape")
+            )
             stack.enter_context(libraries_to(log))
             yield errors
 
