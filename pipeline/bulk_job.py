@@ -149,13 +149,16 @@ def run(
             # Runners wrap what a worker raised, or tell its traceback; the worker has left its
             # message.
             for path in sorted((unfinished / "failed").iterdir()):
-                raise PipelineError(path.read_text(encoding="utf-8")) from error
+                raise PipelineError(
+                    path.read_text(encoding="utf-8", errors="surrogateescape")
+                ) from error
             raise
         results = [Result(**json.loads(_result(job).read_text(encoding="utf-8"))) for job in jobs]
         skipped = [Rejection(**each) for result in results for each in result.skipped]
         if skipped:
             lines = "".join(f"{each.to_json()}\n" for each in skipped)
-            (out / SKIPPED).write_text(lines, encoding="utf-8")
+            # A name that is no UTF-8 becomes an escape of JSON's.
+            (out / SKIPPED).write_text(lines, encoding="utf-8", errors="backslashreplace")
     return Summary(
         images=sum(result.images for result in results),
         files=sum(len(result.files) for result in results),
@@ -173,7 +176,9 @@ def reported(job: Job) -> Iterator[Result]:
         yield result
     except Exception as error:
         text = one_line(error) if is_for_user(error) else f"{job.source}: {one_line(error)}"
-        Path(job.unfinished, "failed", f"{job.index:06d}").write_text(text, encoding="utf-8")
+        Path(job.unfinished, "failed", f"{job.index:06d}").write_text(
+            text, encoding="utf-8", errors="surrogateescape"
+        )
         raise
     attempt = job.attempt()
     attempt.write_text(json.dumps(asdict(result)), encoding="utf-8")

@@ -12,6 +12,7 @@ from tfx.orchestration import metadata
 
 from components import release_store
 from components.errors import one_line
+from components.literal_paths import is_text
 from pipeline.config import Config
 from pipeline.dag import Run, code_fingerprint, create_pipeline
 from pipeline.root import Root
@@ -24,10 +25,10 @@ def plan(config: Config, data: str, root: Root) -> Run:
     run_key = _run_key(config, data) if config.runtime.cache else ""
     baseline_version, push_id = release_store.plan(serving, run_key)
     return Run(
-        data=os.path.abspath(data),
-        pipeline_root=str(root.artifacts),
-        checkpoints=str(root.checkpoints),
-        serving=serving,
+        data=_named(os.path.abspath(data), root),
+        pipeline_root=str(root.plain().artifacts),
+        checkpoints=str(root.plain().checkpoints),
+        serving=root.see(serving),
         run_key=run_key,
         baseline_version=baseline_version,
         push_id=push_id,
@@ -51,9 +52,9 @@ def run_pipeline(config: Config, run: Run, root: Root, observe: Observer) -> lis
         Exception: what the component that failed raised.
     """
     root.path.mkdir(parents=True, exist_ok=True)
-    connection = metadata.sqlite_metadata_connection_config(str(root.metadata))
+    connection = metadata.sqlite_metadata_connection_config(str(root.plain().metadata))
     pipeline = create_pipeline(config, run, connection)
-    runner = ObservedDagRunner(observe)
+    runner = ObservedDagRunner(observe, root)
     error = ""
     try:
         runner.run(pipeline)
@@ -71,6 +72,17 @@ def run_pipeline(config: Config, run: Run, root: Root, observe: Observer) -> lis
     return runner.components
 
 
+def _named(data: str, root: Root) -> str:
+    """A path of the data that ML Metadata can store: a link, if its own is no UTF-8."""
+    if is_text(data):
+        return data
+    link = root.plain().data_links / hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():
+        link.symlink_to(data)
+    return str(link)
+
+
 def _run_key(config: Config, data: str) -> str:
     """Hash of all that a run's results depend on: configuration, code, and the data's files."""
     folder = Path(data.partition("{")[0])  # of a pattern such as data/span-{SPAN}
@@ -81,4 +93,4 @@ def _run_key(config: Config, data: str) -> str:
         os.path.abspath(data),
         *(f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files),
     ]
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("\n".join(facts))).hexdigest()

@@ -26,8 +26,10 @@ def libraries_to(path: Path) -> Iterator[TextIO]:
     sys.stderr.flush()
     terminal, errors = os.dup(1), os.dup(2)
     with (
-        open(path, "w", encoding="utf-8") as log,
-        os.fdopen(os.dup(terminal), "w", encoding="utf-8", buffering=1) as screen,
+        open(path, "w", encoding="utf-8", errors="surrogateescape") as log,
+        os.fdopen(
+            os.dup(terminal), "w", encoding="utf-8", errors="surrogateescape", buffering=1
+        ) as screen,
     ):
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)

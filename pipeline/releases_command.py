@@ -18,6 +18,7 @@ from components.rollout import Served
 from pipeline.log_file import libraries_to
 from pipeline.mirror_command import mirror
 from pipeline.root import Root
+from pipeline.user_path import StoreAddress, UserPath
 
 # Columns of `list` beside version, time and state: heading, metric, format.
 _METRICS = (
@@ -43,12 +44,13 @@ def _store_option(command: Callable[..., None]) -> Callable[..., None]:
 
     with_store = click.option(
         "--store",
+        type=StoreAddress(),
         metavar="DIRECTORY|URI",
         help="Release store, where it is not `serving` below the run root: s3://…, gs://… too.",
     )(with_store)
     return click.option(
         "--root",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=UserPath(path_type=Path, file_okay=False),
         default=Path("runs/digits"),
         show_default=True,
         help="Run root, as given to `vqvae run`.",
@@ -139,12 +141,13 @@ def canary(store: str, version: int | None, off: bool) -> None:
 @_store_option
 def show(store: str, version: int) -> None:
     """Shows the model card of VERSION: use, data, metrics against the gate, lineage."""
-    from rich.console import Console
     from rich.markdown import Markdown
+
+    from pipeline.console import console_on
 
     with store_of.opened(store, version, []) as release:
         text = model_card.render(release.manifest)
-    console = Console()
+    console = console_on()
     if console.is_terminal:
         console.print(Markdown(text))
     else:

@@ -6,13 +6,15 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from components.errors import PipelineError
 from pipeline import config as configuration
 from pipeline.config import Config, ConfigError
+from pipeline.console import console_on
 from pipeline.display import RunDisplay, show_components, show_verdict
 from pipeline.log_file import libraries_to
 from pipeline.root import Root
@@ -57,22 +59,15 @@ def run_and_show(
 def screen(log: Path, verbose: bool) -> Iterator[Console]:
     """A console of ours, with what the libraries say kept in `log` unless `verbose`."""
     if verbose:
-        yield _console()
+        yield console_on()
         return
     with libraries_to(log) as screen:
-        console = _console(screen)
+        console = console_on(screen)
         try:
             yield console
         except Exception:
-            console.print(f"[dim]the full log is {log}[/]", highlight=False)
+            console.print(f"the full log is {log}", style="dim")
             raise
-
-
-def _console(file: TextIO | None = None) -> Console:
-    console = Console(file=file)
-    if not console.is_terminal:
-        console.width = 120  # a log has no edge at which to fold
-    return console
 
 
 def _embedded(root: Root) -> Path:
@@ -83,7 +78,7 @@ def _embedded(root: Root) -> Path:
 
 
 def _run(config: Config, data: Path, root: Root, console: Console) -> int:
-    console.print(f"[bold]{config.name}[/]: {data} → {root.path}", highlight=False)
+    console.print(Text.assemble((config.name, "bold"), f": {data} → {root.path}"))
     # Imported here, with the terminal out of its reach: TFX takes its time and says a lot.
     from components import release_store
     from components.evaluator import results
@@ -103,13 +98,17 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
         display.close_live()
         LOGGER.removeHandler(display)
     show_components(console, components, root.path)
-    outputs = {component.name: component.outputs for component in components}
+    outputs = {
+        component.name: {name: root.see(uri) for name, uri in component.outputs.items()}
+        for component in components
+    }
     evaluation = results.read(outputs["Evaluator"]["evaluation"])
     show_verdict(console, evaluation)
     status = _outcome(console, evaluation, Path(outputs["Pusher"]["pushed_model"]))
     if status == RELEASED:
-        _show_canary(console, release_store.served(run.serving))
-        _show_path(console, "release", Path(run.serving))
+        store = root.found(run.serving)
+        _show_canary(console, release_store.served(store))
+        _show_path(console, "release", Path(store))
     # A repetition that took everything from the cache has nothing new to report.
     repeated = before == _outputs(root) and all(each.state == "cached" for each in components)
     kept = repeated and root.report.is_file()
@@ -133,15 +132,17 @@ def _outcome(console: Console, evaluation: Evaluation, pushed: Path) -> int:
     if not evaluation.blessed:
         failed = ", ".join(dict.fromkeys(c.metric for c in evaluation.checks if not c.ok))
         console.print(
-            f"[red]not released[/]: the gate refused it ({failed}); the release store is as it was",
-            highlight=False,
+            Text.assemble(
+                ("not released", "red"),
+                f": the gate refused it ({failed}); the release store is as it was",
+            )
         )
         return NOT_BLESSED
     manifest = pushed / "release.json"
     if not manifest.is_file():
         raise PipelineError(f"the candidate was blessed but {manifest} is missing")
     release = json.loads(manifest.read_text(encoding="utf-8"))
-    console.print(f"[green]released[/] version {release['version']}", highlight=False)
+    console.print(Text.assemble(("released", "green"), f" version {release['version']}"))
     return RELEASED
 
 
@@ -150,12 +151,11 @@ def _show_canary(console: Console, served: Served | None) -> None:
     if served is not None and served.canary is not None:
         console.print(
             f"release {served.stable} is the stable one, {served.canary} the canary beside it; "
-            f"`vqvae releases promote {served.canary} --store …` makes it the stable one",
-            highlight=False,
+            f"`vqvae releases promote {served.canary} --store …` makes it the stable one"
         )
 
 
 def _show_path(console: Console, what: str, path: Path) -> None:
     with contextlib.suppress(ValueError):
         path = path.relative_to(Path.cwd())
-    console.print(f"{what:<8} {path}", highlight=False, soft_wrap=True)
+    console.print(f"{what:<8} {path}", soft_wrap=True)

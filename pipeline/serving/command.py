@@ -11,19 +11,24 @@ from pathlib import Path
 import click
 
 from pipeline.log_file import libraries_to
+from pipeline.user_path import StoreAddress, UserPath
 
-_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+_FILE = UserPath(path_type=Path, dir_okay=False, exists=True)
 
 
 @click.command()
 @click.option(
     "--root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=UserPath(path_type=Path, file_okay=False),
     default=Path("runs/digits"),
     show_default=True,
     help="Run root whose releases are served.",
 )
-@click.option("--store", help="Release store, a folder or URI, where it is not in the run root.")
+@click.option(
+    "--store",
+    type=StoreAddress(),
+    help="Release store, a folder or URI, where it is not in the run root.",
+)
 @click.option(
     "--host",
     default="127.0.0.1",
