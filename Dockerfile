@@ -47,6 +47,7 @@ COPY components components
 COPY pipeline pipeline
 COPY kubeflow kubeflow
 COPY configs configs
+COPY vqvae_command.py .
 # The environment is empty; it is where the programs' first line will look for Python.
 RUN uv venv --quiet --system-site-packages --python /usr/bin/python3 /opt/vqvae \
     && uv pip install --quiet --python /opt/vqvae/bin/python --no-deps --no-build-isolation \

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import tensorflow as tf
 
 from components.errors import one_line
+from components.literal_paths import plain
 from components.release import Release
+
+
+def load(folder: str | Path) -> tf.Module:
+    """A SavedModel; TensorFlow by itself takes a path with brackets for a pattern."""
+    with plain(folder) as path:
+        return tf.saved_model.load(path)
 
 
 def failure(release: Release, model: str) -> str:
@@ -15,7 +24,7 @@ def failure(release: Release, model: str) -> str:
     those of the manifest: clients believe it when they decide whether codes fit.
     """
     try:
-        signatures = tf.saved_model.load(str(release.path(model))).signatures
+        signatures = load(release.path(model)).signatures
         if "serving_default" not in signatures:
             return f"{model} has no signature"
         if "identity" not in signatures:  # evaluate, and models of earlier versions

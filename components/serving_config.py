@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ def render(base: str | Path, models: Sequence[str], served: Served) -> str:
         models: names of the models, each a folder of versions below `base`.
         served: the versions to load and their labels.
     """
+    # Text of this format is UTF-8; a server cannot be told another name.
+    base = os.fsencode(base).decode("utf-8", "replace")
     versions = " ".join(f"versions: {version}" for version in served.versions)
     labels = f'    version_labels {{ key: "stable" value: {served.stable} }}\n'
     if served.canary is not None:

@@ -18,6 +18,7 @@ import click
 
 from components.errors import PipelineError
 from pipeline.config import ConfigError
+from pipeline.user_path import UserPath
 
 if TYPE_CHECKING:
     import kfp
@@ -205,12 +206,12 @@ def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--namespace", help="Yours, in a multi-user installation.")
     @click.option(
         "--token-file",
-        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        type=UserPath(path_type=Path, exists=True, dir_okay=False),
         help=f"File with a bearer token.  [default: the variable {_TOKEN_VARIABLE}]",
     )
     @click.option(
         "--cookies-file",
-        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        type=UserPath(path_type=Path, exists=True, dir_okay=False),
         help=f"File with cookies of a session.  [default: the variable {_COOKIES_VARIABLE}]",
     )
     @functools.wraps(command)

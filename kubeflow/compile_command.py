@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pipeline.options import config_option, overrides_option
+from pipeline.user_path import UserPath
 
 _BACKENDS = ("2.14", "2.15", "2.16", "2.17")
 
@@ -38,7 +39,7 @@ _BACKENDS = ("2.14", "2.15", "2.16", "2.17")
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(path_type=Path, dir_okay=False),
     default=Path("pipeline.yaml"),
     show_default=True,
     help="File to write.",

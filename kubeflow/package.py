@@ -14,6 +14,7 @@ import yaml
 
 from components.errors import PipelineError
 from kubeflow.client import Connection
+from pipeline import strict_yaml
 from pipeline.config import ConfigError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def load(path: Path) -> Package:
     """
     try:
         content = path.read_bytes()
-        spec = next(iter(yaml.safe_load_all(content)))
+        spec = next(iter(strict_yaml.load_all(content)))
         name = spec["pipelineInfo"]["name"]
         root = spec["root"]
     except (OSError, yaml.YAMLError, StopIteration, KeyError, TypeError) as error:

@@ -13,6 +13,7 @@ import click
 
 from components.errors import PipelineError
 from kubeflow.client import Connection, connection_options
+from pipeline.user_path import UserPath
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,7 +37,7 @@ def package_argument(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--experiment", default="vqvae", show_default=True, help="Group of the runs."),
     ):
         command = option(command)
-    return click.argument("package", type=click.Path(path_type=Path, exists=True, dir_okay=False))(
+    return click.argument("package", type=UserPath(path_type=Path, exists=True, dir_okay=False))(
         command
     )
 
@@ -109,10 +110,11 @@ def _follow(client: Any, connection: Connection, run_id: str, timeout: float | N
 @contextlib.contextmanager
 def _display() -> Iterator[Callable[[dict[str, str]], None]]:
     """What shows task -> state: a table that changes in a terminal, elsewhere a line a change."""
-    from rich.console import Console
     from rich.live import Live
 
-    console = Console()
+    from pipeline.console import console_on
+
+    console = console_on()
     since: dict[str, tuple[str, datetime.datetime]] = {}
 
     def changed(states: dict[str, str]) -> list[str]:
@@ -142,11 +144,9 @@ def _display() -> Iterator[Callable[[dict[str, str]], None]]:
 
 def _table(since: dict[str, tuple[str, datetime.datetime]]) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("task", "state", "since", box=None, pad_edge=False, header_style="bold")
     for task, (state, time) in since.items():
-        style = _STYLES.get(state, "")
-        table.add_row(
-            task, f"[{style}]{state.lower()}[/]" if style else state.lower(), f"{time:%X}"
-        )
+        table.add_row(task, Text(state.lower(), _STYLES.get(state, "")), f"{time:%X}")
     return table

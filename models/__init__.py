@@ -1,0 +1,3 @@
+"""The networks, their sampler and their SavedModels: plain Keras and TensorFlow."""
+
+import models.keras_settings  # noqa: F401 - before anything here imports Keras

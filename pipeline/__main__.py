@@ -1,5 +1,5 @@
 """`python -m pipeline`, the same as `vqvae`."""
 
-from pipeline.cli import main
+from vqvae_command import main
 
 main()

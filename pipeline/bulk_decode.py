@@ -85,7 +85,7 @@ class DecodeFile(beam.DoFn):
             os.makedirs(job.folder, exist_ok=True)
             attempt = job.attempt()
             options = tf.io.TFRecordOptions("GZIP", compression_level=1)  # PNGs are compressed
-            with tf.io.TFRecordWriter(str(attempt), options) as writer:
+            with tf.io.TFRecordWriter(os.fsencode(attempt), options) as writer:
                 for examples in self._decode(job):
                     for example in examples:
                         writer.write(example)

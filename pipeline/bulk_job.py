@@ -151,7 +151,7 @@ def run(
             messages: list[str] = []
             with after(error, "the message of the worker cannot be read"):
                 for path in sorted((unfinished / "failed").iterdir()):
-                    messages.append(path.read_text(encoding="utf-8"))
+                    messages.append(path.read_text(encoding="utf-8", errors="surrogateescape"))
             # Empty is that of a worker whose disk was full.
             for message in filter(None, messages):
                 raise PipelineError(message) from error
@@ -160,7 +160,8 @@ def run(
         skipped = [Rejection(**each) for result in results for each in result.skipped]
         if skipped:
             lines = "".join(f"{each.to_json()}\n" for each in skipped)
-            (out / SKIPPED).write_text(lines, encoding="utf-8")
+            # A name that is no UTF-8 becomes an escape of JSON's.
+            (out / SKIPPED).write_text(lines, encoding="utf-8", errors="backslashreplace")
     return Summary(
         images=sum(result.images for result in results),
         files=sum(len(result.files) for result in results),
@@ -180,7 +181,7 @@ def reported(job: Job) -> Iterator[Result]:
         text = one_line(error) if is_for_user(error) else f"{job.source}: {one_line(error)}"
         with after(error, "it cannot be told to the others"):
             note = Path(job.unfinished, "failed", f"{job.index:06d}")
-            note.write_text(text, encoding="utf-8")
+            note.write_text(text, encoding="utf-8", errors="surrogateescape")
         raise
     attempt = job.attempt()
     attempt.write_text(json.dumps(asdict(result)), encoding="utf-8")

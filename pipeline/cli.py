@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import os
 import sys
 import traceback
@@ -12,6 +13,7 @@ import click
 
 from components.errors import is_for_user, notes, one_line, written_for_user
 from components.trainer.preemption import Preempted
+from pipeline import local_addresses, user_path
 from pipeline.config import ConfigError
 from pipeline.datasets.command import data
 from pipeline.model_commands import decode, encode, sample
@@ -20,6 +22,7 @@ from pipeline.releases_command import releases
 from pipeline.report.command import report
 from pipeline.serving.command import serve
 from pipeline.train_command import train
+from pipeline.user_path import UserPath
 
 # Of a run that SIGTERM stopped after a checkpoint: the EX_TEMPFAIL of sysexits.h, try again.
 PREEMPTED = 75
@@ -56,12 +59,14 @@ def _others() -> importlib.metadata.EntryPoints:
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
     """Trains, judges and releases VQ-VAEs: image TFRecords in, three SavedModels out."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be any bytes
 
 
 @cli.command()
 @config_option
-@click.option("--data", "data_path", type=click.Path(path_type=Path), help="Image TFRecords.")
-@click.option("--root", type=click.Path(path_type=Path), help="Run root.  [default: runs/NAME]")
+@click.option("--data", "data_path", type=UserPath(path_type=Path), help="Image TFRecords.")
+@click.option("--root", type=UserPath(path_type=Path), help="Run root.  [default: runs/NAME]")
 @overrides_option
 @click.option("--verbose", is_flag=True, help="Show the logs of TensorFlow, Beam and TFX.")
 def run(
@@ -88,6 +93,8 @@ for command in (data, train, report, encode, decode, sample, serve, releases):
 def main() -> None:
     """Entry point: errors are one line on stderr, a traceback only with `--debug`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    local_addresses.go_direct()
+    user_path.lend_home()
     debug = "--debug" in sys.argv[1:]
     try:
         cli(standalone_mode=False)

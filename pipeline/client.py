@@ -15,6 +15,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from components.errors import PipelineError
 from pipeline import released_models
+from pipeline.local_addresses import is_local
 from pipeline.model_errors import InvalidInput, first_line
 from pipeline.released_models import Drawn, Encoded, Identity
 from pipeline.serving.tensors import PACKED
@@ -312,6 +313,7 @@ def _channel(
         # A server that restarts is found again within the repetitions of a call.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.enable_http_proxy", int(not is_local(target))),
     ]
     if credentials is None:
         return grpc.insecure_channel(target, options)

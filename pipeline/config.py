@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from components.errors import UserError
 from components.evaluator.config import GateConfig
@@ -15,7 +15,12 @@ from components.example_gen.config import FeatureNames
 from components.rollout import Rollout
 from components.trainer.config import TrainingConfig
 from models.config import Fraction, ImageShape, ModelConfig, NetworkConfig, PriorConfig, Section
+from pipeline import strict_yaml
 from pipeline.cluster_config import KubeflowConfig
+from pipeline.user_path import expanded
+
+# A path, with `~` for the user's home folder.
+_Path = Annotated[str, AfterValidator(expanded)]
 
 
 class ConfigError(UserError, ValueError):
@@ -27,7 +32,7 @@ class DataConfig(Section):
 
     # Directory of TFRecords: train/ and eval/, one flat set, or {SPAN} patterns. No default:
     # `--data` gives it, and without either the embedded digits are made.
-    path: str | None = None
+    path: _Path | None = None
     # Shape that every image is cropped and resized to.
     image: ImageShape
     # What the features of the records are called, such as {image: image/encoded, label:
@@ -36,7 +41,7 @@ class DataConfig(Section):
     # Share of the records that may be unusable before the run stops. Default 0.01.
     max_rejected_fraction: Fraction = 0.01
     # A curated schema (schema.pbtxt) to validate against; by default it is inferred.
-    schema_path: str | None = None
+    schema_path: _Path | None = None
     # Images that Transform decodes at a time, which bounds its memory. Default 128.
     transform_batch_size: Annotated[int, Field(gt=0)] = 128
 
@@ -46,7 +51,7 @@ class ReleaseConfig(Section):
 
     # Directory or URI (s3://, minio://, gs://) of the release store; by default `serving` below
     # the run root. On Kubeflow `vqvae compile --serving` names it.
-    path: str | None = None
+    path: _Path | None = None
     # What a release becomes: `stable` replaces the one before it at once; `canary` is served
     # beside it, under a label of its own, until `vqvae releases promote`. The first release of a
     # store is stable in any case. Default stable.
@@ -110,11 +115,11 @@ def load(source: str | Path, overrides: tuple[str, ...] = ()) -> Config:
     """
     path = _find(source)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = strict_yaml.load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: {strict_yaml.explain(error)}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold sections such as `data:` and `model:`")
     for override in overrides:
@@ -149,9 +154,9 @@ def _override(values: dict[str, Any], override: str) -> None:
     if not equals or not key.strip():
         raise ConfigError(f"--set {override}: must look like section.key=value")
     try:
-        value = yaml.safe_load(text)
+        value = strict_yaml.load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not YAML") from error
+        raise ConfigError(f"--set {override}: {strict_yaml.explain(error)}") from error
     *sections, last = key.strip().split(".")
     place = values
     for section in sections:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from components import releases
+from components import releases, saved_model_loading
 from components.errors import PipelineError, one_line
 from components.release import Release, StoreError
 from pipeline import model_errors, released_models
@@ -141,7 +141,7 @@ def load(release: Release, model: str) -> tf.Module:
         PipelineError: it is damaged.
     """
     try:
-        return tf.saved_model.load(str(release.path(model)))
+        return saved_model_loading.load(release.path(model))
     except Exception as error:  # whatever a damaged graph makes TensorFlow raise
         raise PipelineError(
             f"{model} of release {release.version} cannot be loaded: {one_line(error)}; check it "

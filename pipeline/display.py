@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from components.evaluator.results import Check, Evaluation
     from components.trainer.progress import Progress
     from pipeline.runner import ComponentRun
 
-_MARKS = {"ran": "[green]✔[/]", "cached": "[cyan]✔[/]", "failed": "[red]✘[/]"}
+_MARKS = {"ran": ("✔", "green"), "cached": ("✔", "cyan"), "failed": ("✘", "red")}
 # Seconds between two lines of training progress where there is no terminal to redraw.
 _LINE_EVERY = 10.0
 
@@ -40,32 +41,33 @@ class RunDisplay(logging.Handler):
 
     def _start(self, name: str) -> None:
         if self._console.is_terminal:
-            self._status = self._console.status(name, spinner="dots")
+            self._status = self._console.status(Text(name), spinner="dots")
             self._status.start()
         else:
-            self._console.print(f"· {name} starts", highlight=False)
+            self._console.print(f"· {name} starts")
 
     def _end(self, component: ComponentRun) -> None:
         self.close_live()
         self._console.print(
-            f"{_MARKS[component.state]} {component.name:<17} {component.state:<7}"
-            f"{component.seconds:7.1f} s",
-            highlight=False,
+            Text.assemble(
+                _MARKS[component.state],
+                f" {component.name:<17} {component.state:<7}{component.seconds:7.1f} s",
+            )
         )
 
     def emit(self, record: logging.LogRecord) -> None:
         progress: Progress | None = getattr(record, "progress", None)
         if record.levelno >= logging.WARNING:
-            self._console.print(f"[yellow]  {record.getMessage()}[/]", highlight=False)
+            self._console.print(f"  {record.getMessage()}", style="yellow")
             return
         if self._status is not None:
-            self._status.update(record.getMessage())
+            self._status.update(Text(record.getMessage()))
             return
         now = time.monotonic()
         last = progress is not None and progress.step == progress.steps
         if progress is None or last or now - self._last_line > _LINE_EVERY:
             self._last_line = now
-            self._console.print(f"  {record.getMessage()}", highlight=False)
+            self._console.print(f"  {record.getMessage()}")
 
     def close_live(self) -> None:
         """Ends the live line."""
@@ -118,10 +120,10 @@ def show_verdict(console: Console, evaluation: Evaluation) -> None:
             format_number(value),
             "–" if baseline is None else format_number(baseline),
             ", ".join(describe_check(check) for check in rules),
-            " ".join("[green]✔[/]" if check.ok else "[red]✘[/]" for check in rules),
+            Text(" ").join(Text(*_MARKS["ran" if check.ok else "failed"]) for check in rules),
         )
     console.print()
     console.print(table)
     for check in evaluation.checks:
         if check.note:
-            console.print(f"[dim]{check.metric}: {check.note}[/]", highlight=False)
+            console.print(f"{check.metric}: {check.note}", style="dim")

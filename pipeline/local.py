@@ -14,6 +14,7 @@ from components import durable_files, imported_schema, library_versions, release
 from components.errors import PipelineError, after, one_line
 from components.example_gen import input_files, layout
 from components.example_gen.layout import Layout
+from components.literal_paths import is_text
 from components.object_store import is_remote
 from pipeline.config import Config
 from pipeline.dag import Run, code_fingerprint, create_pipeline
@@ -30,24 +31,25 @@ def plan(config: Config, data: str, root: Root) -> Run:
     """
     serving = _store(config.release.path or str(root.serving))
     # Looked at first, and checked by ExampleGen: the key speaks of the files that are read.
-    found = layout.input_config_for(os.path.abspath(data))
+    data = _named(os.path.abspath(data), root)
+    found = layout.input_config_for(data)
     fingerprint = _fingerprint(found)
     run_key = _run_key(config, data) if config.runtime.cache else ""
     baseline_version, push_id = releases.plan(serving, run_key)
-    if run_key and not lineage.has_results_of_push(str(root.metadata), push_id):
+    if run_key and not lineage.has_results_of_push(str(root.plain().metadata), push_id):
         # Without the earlier run's results all is made again, as a candidate of its own.
         baseline_version, push_id = releases.plan(serving, "")
     return Run(
-        data=os.path.abspath(data),
+        data=data,
         data_fingerprint=fingerprint,
         data_left_out=found.left_out,
-        pipeline_root=str(root.artifacts),
-        checkpoints=str(root.checkpoints),
-        serving=serving,
+        pipeline_root=str(root.plain().artifacts),
+        checkpoints=str(root.plain().checkpoints),
+        serving=root.see(serving),
         run_key=run_key,
         baseline_version=baseline_version,
         push_id=push_id,
-        rejected=str(root.rejected),
+        rejected=str(root.plain().rejected),
     )
 
 
@@ -68,9 +70,9 @@ def run_pipeline(config: Config, run: Run, root: Root, observe: Observer) -> lis
             or the configuration cannot be used, `last_run.json` stays that of the run before.
     """
     root.path.mkdir(parents=True, exist_ok=True)
-    connection = metadata.sqlite_metadata_connection_config(str(root.metadata))
+    connection = metadata.sqlite_metadata_connection_config(str(root.plain().metadata))
     pipeline = create_pipeline(config, run, connection)
-    runner = ObservedDagRunner(observe)
+    runner = ObservedDagRunner(observe, root)
 
     def record(error: str) -> None:
         facts = {
@@ -97,6 +99,17 @@ def _store(location: str) -> str:
     return location.rstrip("/") if is_remote(location) else os.path.abspath(location)
 
 
+def _named(data: str, root: Root) -> str:
+    """A path of the data that ML Metadata can store: a link, if its own is no UTF-8."""
+    if is_text(data):
+        return data
+    link = root.plain().data_links / hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():
+        link.symlink_to(data)
+    return str(link)
+
+
 def _write(path: Path, text: str) -> None:
     try:
         with durable_files.appearing(path) as unfinished:
@@ -109,7 +122,6 @@ def _write(path: Path, text: str) -> None:
 
 def _run_key(config: Config, data: str) -> str:
     """Hash of all that a run's results depend on: configuration, code, libraries, data, schema."""
-    data = os.path.abspath(data)
     facts = [
         config.model_dump_json(),
         code_fingerprint(),
@@ -118,7 +130,7 @@ def _run_key(config: Config, data: str) -> str:
         _fingerprint(layout.input_config_for(data)),
         imported_schema.content(config.data.schema_path or ""),
     ]
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("\n".join(facts))).hexdigest()
 
 
 def _fingerprint(data: Layout) -> str:

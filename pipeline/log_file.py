@@ -26,7 +26,9 @@ def libraries_to(path: Path) -> Iterator[TextIO]:
     sys.stderr.flush()
     with (
         _log(path) as log,
-        os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1) as screen,
+        os.fdopen(
+            os.dup(1), "w", encoding="utf-8", errors="surrogateescape", buffering=1
+        ) as screen,
         _output_to(log),
         _records_to(log),
     ):
@@ -36,7 +38,7 @@ def libraries_to(path: Path) -> Iterator[TextIO]:
 @contextlib.contextmanager
 def _log(path: Path) -> Iterator[TextIO]:
     """A log that ends early, since its disk is full, is said to and fails nothing."""
-    log = open(path, "w", encoding="utf-8")  # noqa: SIM115
+    log = open(path, "w", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
     try:
         yield log
     finally:

@@ -12,24 +12,31 @@ import click
 
 from components.errors import PipelineError, one_line
 from components.release_mirror import Mirror, Mirrored, mirroring
+from pipeline.user_path import StoreAddress, UserPath
 
 # The longest wait between two looks at a store that does not answer, or to a full disk.
 _LONGEST_WAIT = 60.0
 
 
 @click.command()
-@click.option("--store", required=True, metavar="URI", help="Release store: s3://…, minio://….")
+@click.option(
+    "--store",
+    type=StoreAddress(),
+    required=True,
+    metavar="URI",
+    help="Release store: s3://…, minio://….",
+)
 @click.option(
     "--to",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=UserPath(path_type=Path, file_okay=False),
     required=True,
     help="Folder of its own for the mirror; its models.config is TensorFlow Serving's.",
 )
 @click.option("--follow", is_flag=True, help="Go on until SIGTERM or Ctrl-C.")
 @click.option(
     "--server-path",
-    type=click.Path(path_type=Path),
+    type=UserPath(path_type=Path),
     help="Where the server sees the folder, if it is mounted elsewhere there; absolute.",
 )
 @click.option(

@@ -10,21 +10,22 @@ import click
 from pipeline.model_options import ModelOptions, model_options
 from pipeline.options import config_option, overrides_option
 from pipeline.progress_bar import ProgressBar
+from pipeline.user_path import UserPath
 
 if TYPE_CHECKING:
     from pipeline.bulk_job import Summary
 
 
 @click.command()
-@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=UserPath(path_type=Path))
 @click.option(
     "--data",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=UserPath(path_type=Path, file_okay=False),
     help="Folder of image TFRecords to encode, instead of IMAGES.",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(path_type=Path),
     required=True,
     help="File of codes, .npz; with --data a new folder of them.",
 )
@@ -79,15 +80,15 @@ def encode(
 
 
 @click.command()
-@click.argument("codes", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("codes", required=False, type=UserPath(path_type=Path, dir_okay=False))
 @click.option(
     "--data",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=UserPath(path_type=Path, file_okay=False),
     help="Folder of codes that `vqvae encode --data` wrote, instead of CODES.",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(path_type=Path),
     required=True,
     help="Folder of PNG files; with --data a new folder of TFRecords.",
 )
@@ -135,7 +136,7 @@ def decode(
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of PNG files.")
+@click.option("--out", type=UserPath(path_type=Path), required=True, help="Folder of PNG files.")
 @click.option("--count", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option("--label", type=int, default=-1, show_default=True, help="Class; -1 is any.")
 @click.option("--seed", type=int, default=0, show_default=True)

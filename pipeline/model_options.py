@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -15,10 +14,11 @@ import click
 from click.core import ParameterSource
 
 from components.errors import PipelineError
-from pipeline import newest_root
+from pipeline import newest_root, writable
 from pipeline.log_file import libraries_to
 from pipeline.options import root_option
 from pipeline.root import Root
+from pipeline.user_path import StoreAddress, UserPath
 
 if TYPE_CHECKING:
     from pipeline.disk_models import DiskModels
@@ -28,6 +28,7 @@ _ON_DISK = (
     root_option("Run root whose release is used."),
     click.option(
         "--store",
+        type=StoreAddress(),
         metavar="DIRECTORY|URI",
         help="Release store, where it is not `serving` below the run root: s3://…, gs://… too.",
     ),
@@ -56,16 +57,16 @@ _SERVED = (
     ),
     click.option(
         "--tls-ca",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=UserPath(path_type=Path, dir_okay=False),
         help="PEM certificates that the server's is checked against; without, no TLS.",
     ),
     click.option(
         "--tls-cert",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=UserPath(path_type=Path, dir_okay=False),
         help="Own certificate, PEM, for a server that asks for one; with --tls-key.",
     ),
     click.option(
-        "--tls-key", type=click.Path(path_type=Path, dir_okay=False), help="Its private key."
+        "--tls-key", type=UserPath(path_type=Path, dir_okay=False), help="Its private key."
     ),
 )
 
@@ -132,11 +133,11 @@ class ModelOptions:
     def quiet(self) -> Iterator[TextIO]:
         """Keeps what libraries say in a file; yields standard error as it was."""
         with contextlib.ExitStack() as stack:
-            if self.server or self.store:
-                log = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "models.log"
-            else:
-                log = self._root.log.with_name("models.log")
-            errors = stack.enter_context(os.fdopen(os.dup(2), "w", encoding="utf-8"))
+            inside = None if self.server or self.store else self._root.log.with_name("models.log")
+            log = stack.enter_context(writable.log(inside))
+            errors = stack.enter_context(
+                os.fdopen(os.dup(2), "w", encoding="utf-8", errors="surrogateescape")
+            )
             stack.enter_context(libraries_to(log))
             yield errors
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.user_path import UserPath
+
 config_option = click.option(
     "--config",
     default="digits",
@@ -23,7 +25,7 @@ def root_option(help: str, newest: str = "release") -> Callable[[Callable], Call
     """`--root`; a command that gets None asks `pipeline.newest_root`."""
     return click.option(
         "--root",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=UserPath(path_type=Path, file_okay=False),
         show_default=f"the one in runs/ with the newest {newest}",
         help=help,
     )

@@ -21,16 +21,17 @@ class ProgressBar:
 
     def __enter__(self) -> ProgressBar:
         if self._stream.isatty():
-            from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
             from rich.progress import TimeRemainingColumn as Remaining
 
+            from pipeline.console import console_on
+
             self._progress = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 Remaining(),
-                console=Console(file=self._stream),
+                console=console_on(self._stream),
                 transient=True,
             )
             self._progress.start()

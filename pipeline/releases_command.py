@@ -20,6 +20,7 @@ from pipeline.log_file import libraries_to
 from pipeline.mirror_command import mirror
 from pipeline.options import root_option
 from pipeline.root import Root
+from pipeline.user_path import StoreAddress
 
 # Columns of `list` beside version, time and state: heading, metric, format.
 _METRICS = (
@@ -47,6 +48,7 @@ def _store_option(command: Callable[..., None]) -> Callable[..., None]:
 
     with_store = click.option(
         "--store",
+        type=StoreAddress(),
         metavar="DIRECTORY|URI",
         help="Release store, where it is not `serving` below the run root: s3://…, gs://… too.",
     )(with_store)
@@ -137,12 +139,13 @@ def canary(store: str, version: int | None, off: bool) -> None:
 @_store_option
 def show(store: str, version: int) -> None:
     """Shows the model card of VERSION: use, data, metrics against the gate, lineage."""
-    from rich.console import Console
     from rich.markdown import Markdown
+
+    from pipeline.console import console_on
 
     with store_of.opened(store, version, []) as release:
         text = model_card.render(release.manifest)
-    console = Console()
+    console = console_on()
     if console.is_terminal:
         console.print(Markdown(text))
     else:

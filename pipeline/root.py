@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
+import os
+import tempfile
 from pathlib import Path
+
+from components.errors import PipelineError
+from components.literal_paths import is_plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,6 +18,42 @@ class Root:
     """Paths below a run root."""
 
     path: Path
+
+    def plain(self) -> Root:
+        """This root as TensorFlow, Beam and TFX are to see it.
+
+        Where its own path would be a pattern to them, or is no UTF-8, that is a link to it in the
+        deepest folder whose path is neither. It stays, as ML Metadata knows artifacts by it.
+
+        Raises:
+            PipelineError: there is no room for the link.
+        """
+        if is_plain(self.path):
+            return self
+        name = ".vqvae-" + hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
+        beside = next(folder for folder in self.path.parents if is_plain(folder))
+        for link in (beside / name, Path(tempfile.gettempdir(), name)):
+            with contextlib.suppress(OSError):
+                if not link.is_symlink():
+                    link.symlink_to(self.path)
+                if os.readlink(link) == str(self.path):
+                    return Root(link)
+        raise PipelineError(
+            f"{self.path}: TensorFlow would take this path for a pattern, and no link to it can be "
+            f"made in {beside}; choose another --root, without any of * ? [ ] {{ }} \\"
+        )
+
+    def see(self, path: str) -> str:
+        """A path in this root as `plain` has it; any other as it is."""
+        if not is_plain(self.path) and Path(path).is_relative_to(self.path):
+            return str(self.plain().path / Path(path).relative_to(self.path))
+        return path
+
+    def found(self, path: str) -> str:
+        """The opposite of `see`."""
+        if not is_plain(self.path) and Path(path).is_relative_to(self.plain().path):
+            return str(self.path / Path(path).relative_to(self.plain().path))
+        return path
 
     @property
     def artifacts(self) -> Path:
@@ -36,6 +79,11 @@ class Root:
     def data(self) -> Path:
         """The embedded data set, where a run was given no other."""
         return self.path / "data"
+
+    @property
+    def data_links(self) -> Path:
+        """Links to data sets whose own names are no UTF-8."""
+        return self.path / "data-links"
 
     @property
     def report(self) -> Path:

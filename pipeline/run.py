@@ -8,15 +8,17 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from components.errors import PipelineError, after, finally_do
 from components.example_gen import spans
 from pipeline import config as configuration
 from pipeline import run_lock
 from pipeline.config import Config, ConfigError
+from pipeline.console import console_on
 from pipeline.display import RunDisplay, show_components, show_verdict
 from pipeline.log_file import libraries_to
 from pipeline.root import Root
@@ -61,23 +63,16 @@ def run_and_show(
 def screen(log: Path, verbose: bool) -> Iterator[Console]:
     """A console of ours, with what the libraries say kept in `log` unless `verbose`."""
     if verbose:
-        yield _console()
+        yield console_on()
         return
     with libraries_to(log) as screen:
-        console = _console(screen)
+        console = console_on(screen)
         try:
             yield console
         except Exception as failure:
             with after(failure, f"the full log is {log}"):
-                console.print(f"[dim]the full log is {log}[/]", highlight=False)
+                console.print(f"the full log is {log}", style="dim")
             raise
-
-
-def _console(file: TextIO | None = None) -> Console:
-    console = Console(file=file)
-    if not console.is_terminal:
-        console.width = 120  # a log has no edge at which to fold
-    return console
 
 
 def _embedded(root: Root) -> Path:
@@ -88,7 +83,7 @@ def _embedded(root: Root) -> Path:
 
 
 def _run(config: Config, data: Path, root: Root, console: Console) -> int:
-    console.print(f"[bold]{config.name}[/]: {data} → {root.path}", highlight=False)
+    console.print(Text.assemble((config.name, "bold"), f": {data} → {root.path}"))
     # Imported here, with the terminal out of its reach: TFX takes its time and says a lot.
     from components import releases
     from components.evaluator import results
@@ -101,7 +96,7 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
         try:
             run = local.plan(config, str(data), root)
             if run.data_left_out:
-                console.print(f"[yellow]note[/] {run.data_left_out}", highlight=False)
+                console.print(Text.assemble(("note", "yellow"), f" {run.data_left_out}"))
             components = local.run_pipeline(config, run, root, display)
         except Exception as failure:
             if _written(root.last_run) != record:  # else it is another run's
@@ -109,14 +104,18 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
                     _show_path(console, "report", report.build(root.path))
             raise
     show_components(console, components, root.path)
-    outputs = {component.name: component.outputs for component in components}
+    outputs = {
+        component.name: {name: root.see(uri) for name, uri in component.outputs.items()}
+        for component in components
+    }
     evaluation = results.read(outputs["Evaluator"]["evaluation"])
     show_verdict(console, evaluation)
     states = {component.name: component.state for component in components}
     status = _outcome(console, evaluation, outputs, repeated=states["Pusher"] == "cached")
     if status == RELEASED:
-        _show_canary(console, releases.served(run.serving))
-        _show_path(console, "release", run.serving)
+        store = root.found(run.serving)
+        _show_canary(console, releases.served(store))
+        _show_path(console, "release", store)
     # A repetition that took everything from the cache has nothing new to report.
     repeated = before == _outputs(root) and all(each.state == "cached" for each in components)
     kept = repeated and root.report.is_file()
@@ -166,8 +165,10 @@ def _outcome(
     if not evaluation.blessed:
         failed = ", ".join(dict.fromkeys(c.metric for c in evaluation.checks if not c.ok))
         console.print(
-            f"[red]not released[/]: the gate refused it ({failed}); the release store is as it was",
-            highlight=False,
+            Text.assemble(
+                ("not released", "red"),
+                f": the gate refused it ({failed}); the release store is as it was",
+            )
         )
         return NOT_BLESSED
     manifest = Path(outputs["Pusher"]["pushed_model"], "release.json")
@@ -180,7 +181,7 @@ def _outcome(
             "before; run it again with --set runtime.cache=false to release these"
         )
     note = ", by an earlier run: settings, code and data are the same" if repeated else ""
-    console.print(f"[green]released[/] version {release['version']}{note}", highlight=False)
+    console.print(Text.assemble(("released", "green"), f" version {release['version']}{note}"))
     return RELEASED
 
 
@@ -189,8 +190,7 @@ def _show_canary(console: Console, served: Served | None) -> None:
     if served is not None and served.canary is not None:
         console.print(
             f"release {served.stable} is the stable one, {served.canary} the canary beside it; "
-            f"`vqvae releases promote {served.canary} --store …` makes it the stable one",
-            highlight=False,
+            f"`vqvae releases promote {served.canary} --store …` makes it the stable one"
         )
 
 
@@ -198,4 +198,4 @@ def _show_path(console: Console, what: str, path: Path | str) -> None:
     """Says where something is; `path` may be a URI."""
     with contextlib.suppress(ValueError):
         path = Path(path).relative_to(Path.cwd())
-    console.print(f"{what:<8} {path}", highlight=False, soft_wrap=True)
+    console.print(f"{what:<8} {path}", soft_wrap=True)

@@ -18,6 +18,7 @@ from tfx.proto.orchestration import pipeline_pb2
 from components import library_versions
 from components.errors import finally_do
 from pipeline.launcher import Launcher
+from pipeline.root import Root
 
 
 @dataclasses.dataclass
@@ -50,10 +51,10 @@ class ObservedDagRunner(local_dag_runner.LocalDagRunner):
         components: those that have started, in that order.
     """
 
-    def __init__(self, observe: Observer):
+    def __init__(self, observe: Observer, root: Root):
         super().__init__()
         self.components: list[ComponentRun] = []
-        self._observe = observe
+        self._observe, self._root = observe, root
 
     def run_with_ir(
         self,
@@ -85,7 +86,8 @@ class ObservedDagRunner(local_dag_runner.LocalDagRunner):
             )
             with self._observed(name) as component:
                 execution = component_launcher.launch()
-                component.state, component.outputs = _result(connection, execution.execution_id)
+                component.state, uris = _result(connection, execution.execution_id)
+                component.outputs = {name: self._root.found(uri) for name, uri in uris.items()}
 
     @contextlib.contextmanager
     def _observed(self, name: str) -> Iterator[ComponentRun]:

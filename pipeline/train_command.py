@@ -10,11 +10,13 @@ from pathlib import Path
 import click
 
 from components.errors import PipelineError
+from components.literal_paths import plain
 from pipeline import config as configuration
 from pipeline import run_lock
 from pipeline.config import Config
 from pipeline.options import config_option, overrides_option
 from pipeline.root import Root
+from pipeline.user_path import UserPath
 
 
 @click.command()
@@ -23,23 +25,23 @@ from pipeline.root import Root
 @click.option(
     "--data",
     required=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=UserPath(path_type=Path, exists=True, file_okay=False),
     help="What Transform wrote (vqvae) or the Tokenizer (prior), with Split-train and Split-eval.",
 )
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=UserPath(path_type=Path, file_okay=False),
     help="For the model, its logs and checkpoints.",
 )
 @click.option(
     "--vqvae",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=UserPath(path_type=Path, exists=True, file_okay=False),
     help="prior: the model that the codes come from, of Trainer-vqvae or of `vqvae train vqvae`.",
 )
 @click.option(
     "--transform-graph",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=UserPath(path_type=Path, exists=True, file_okay=False),
     help="prior: what Transform wrote; part of the exported encoder.",
 )
 @overrides_option
@@ -76,7 +78,7 @@ def train(
             _fit(stage, settings, data.absolute(), out, vqvae, transform_graph)
         finally:
             LOGGER.removeHandler(display)
-        console.print(f"model {out}", highlight=False)
+        console.print(f"model {out}")
 
 
 def _writes() -> bool:
@@ -103,32 +105,38 @@ def _fit(
     from components.trainer import prior, vqvae
     from pipeline.dag import Run, trainer_settings
 
-    files = {split: str(data / f"Split-{split}" / "*") for split in ("train", "eval")}
     if not (data / "Split-train").is_dir():
         raise PipelineError(
             f"--data {data}: no Split-train in it; name an artifact of Transform or the Tokenizer, "
             "such as runs/digits/pipeline/Transform/transformed_examples/7"
         )
-    run = Run(
-        data=str(data),
-        pipeline_root=str(out),
-        checkpoints=str(out / "checkpoints"),
-        serving=str(out / "serving"),
-        run_key="",
-        baseline_version=0,
-        push_id="",
-    )
-    run_fn = {"vqvae": vqvae.run_fn, "prior": prior.run_fn}[stage]
-    run_fn(
-        FnArgs(
-            train_files=[files["train"]],
-            eval_files=[files["eval"]],
-            serving_model_dir=str(out / "Format-Serving"),
-            model_run_dir=str(out / "logs"),
-            base_model=str(base_model.absolute() / "Format-Serving") if base_model else None,
-            transform_graph_path=str(transform_graph.absolute()) if transform_graph else None,
-            custom_config={
-                "settings": trainer_settings(stage, config, run).model_dump_json(),
-            },
+    place = Root(out).plain()
+    with contextlib.ExitStack() as stack:
+        # What TensorFlow would take for a pattern, or not at all, it sees under another name.
+        records, model, graph = (
+            stack.enter_context(plain(path.absolute())) if path else None
+            for path in (data, base_model, transform_graph)
         )
-    )
+        run = Run(
+            data=records,
+            pipeline_root=str(place.path),
+            checkpoints=str(place.checkpoints),
+            serving=str(place.serving),
+            run_key="",
+            baseline_version=0,
+            push_id="",
+        )
+        run_fn = {"vqvae": vqvae.run_fn, "prior": prior.run_fn}[stage]
+        run_fn(
+            FnArgs(
+                train_files=[f"{records}/Split-train/*"],
+                eval_files=[f"{records}/Split-eval/*"],
+                serving_model_dir=str(place.path / "Format-Serving"),
+                model_run_dir=str(place.path / "logs"),
+                base_model=f"{model}/Format-Serving" if model else None,
+                transform_graph_path=graph,
+                custom_config={
+                    "settings": trainer_settings(stage, config, run).model_dump_json(),
+                },
+            )
+        )

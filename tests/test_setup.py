@@ -22,7 +22,10 @@ PACKAGES = ("components", "configs", "kubeflow", "models", "pipeline")
 
 def _checkout(place: Path) -> Path:
     """What set-up and packaging read, copied so that they may write beside it."""
-    for name in ("Makefile", "pyproject.toml", "requirements.lock", "setup.py"):
+    for name in (
+        *("Makefile", "pyproject.toml", "requirements.lock", "setup.py"),
+        "vqvae_command.py",
+    ):
         shutil.copy(ROOT / name, place)
     for name in ("scripts", *PACKAGES):
         if (ROOT / name).is_dir():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -113,18 +114,28 @@ def read(evaluation_uri: str) -> Evaluation:
     )
 
 
-def describe_check(check: Check) -> str:
-    """A threshold in words, such as `at most 0.04`."""
-    if check.rule == "number":
-        return "a number"
-    if check.rule == "worse_by":
-        return f"at most {check.limit:.0%} worse than the last release"
-    return f"at {'least' if check.rule == 'min' else 'most'} {format_number(check.limit)}"
-
-
 def format_number(value: float) -> str:
     """Four significant digits."""
     return f"{value:.4g}" if math.isfinite(value) else str(value)
+
+
+def describe_check(check: Check, number: Callable[[float], str] = format_number) -> str:
+    """A threshold in words, such as `at most 0.04`, wherever it is shown.
+
+    Args:
+        check: the threshold.
+        number: how a value of its metric is written.
+    """
+    if check.rule == "number":
+        return "a number"
+    if check.rule != "worse_by":
+        return f"at {'least' if check.rule == 'min' else 'most'} {number(check.limit)}"
+    share = f"{100 * abs(check.limit):.4g}%"
+    if check.limit == 0:
+        return "no worse than the last release"
+    if check.limit < 0:
+        return f"at least {share} better than the last release"
+    return f"at most {share} worse than the last release"
 
 
 def _slices(evaluation_uri: str) -> dict[tuple[str, int | None], dict[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 
@@ -29,17 +30,18 @@ def batches(path: str, size: int) -> Iterator[tf.Tensor]:
     Raises:
         DamagedFile: after the batches in front of the damage.
     """
+    name = os.fsencode(path)  # as it is on disk, which need not be UTF-8
     try:
-        if path.endswith(".gz") and tf.io.gfile.stat(path).length == 0:
+        if path.endswith(".gz") and tf.io.gfile.stat(name).length == 0:
             raise DamagedFile("an empty file, which is no gzip")
-        records = tf.data.TFRecordDataset(path, _compression(path), buffer_size=1 << 20)
+        records = tf.data.TFRecordDataset(name, _compression(name), buffer_size=1 << 20)
         yield from records.batch(size).prefetch(1)
     except tf.errors.OpError as error:
         detail = re.sub(r"\{\{.*?\}\}|\[Op:.*|'", "", error.message)
         raise DamagedFile(f"truncated or corrupt ({' '.join(detail.split())})") from error
 
 
-def _compression(path: str) -> str:
+def _compression(path: bytes) -> str:
     """What TensorFlow calls the compression of a file."""
     with tf.io.gfile.GFile(path, "rb") as file:
         head = file.read(2)

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from components import releases
+from components.literal_paths import plain
 from components.release import Release
 from components.trainer.config import WarmStart
 from components.trainer.progress import LOGGER
@@ -62,7 +63,8 @@ def read_record(directory: str) -> str:
 
 def _assign(model: keras.Model, release: Release, before: int) -> str:
     """Assigns the release's weights, or says why they do not fit and assigns none."""
-    reader = tf.train.load_checkpoint(str(release.evaluate / "variables" / "variables"))
+    with plain(release.evaluate) as folder:
+        reader = tf.train.load_checkpoint(f"{folder}/variables/variables")
     shapes = reader.get_variable_to_shape_map()
     names = {}
     for index, variable in enumerate(model.variables, start=before):

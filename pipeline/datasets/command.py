@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.progress_bar import ProgressBar
+from pipeline.user_path import UserPath
 
 if TYPE_CHECKING:
     from pipeline.datasets.writer import Dataset
@@ -19,10 +20,10 @@ _SHOWN = 5  # classes that a message names
 
 @click.command()
 @click.argument("name")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=UserPath(path_type=Path))
 @click.option(
     "--source",
-    type=click.Path(path_type=Path),
+    type=UserPath(path_type=Path),
     metavar="DIR",
     help="Folder to read: required for idx and folder, optional for fashion-mnist and tfds:NAME.",
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import logging
 import os
 import sqlite3
 import threading
@@ -23,11 +24,14 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from components.literal_paths import is_text
 from pipeline import image_file
 from pipeline.config import ConfigError
 from pipeline.datasets import decodable
 from pipeline.datasets.in_order import in_order
 from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, LeftOut, Progress, Source
+
+LOGGER = logging.getLogger(__name__)
 
 _HELD_OUT = ("eval", "val", "validation", "test")  # the first that is there
 _KEPT = (decodable.PNG, decodable.JPEG)
@@ -100,18 +104,27 @@ def _splits(root: Path) -> dict[str | None, Path]:
 
 
 def _classes(splits: dict[str | None, Path]) -> tuple[str, ...] | None:
-    names = {
-        _class_name(entry.name)
-        for folder in splits.values()
-        for entry in _entries(folder)
-        if entry.is_dir()
+    folders = {
+        entry.name for folder in splits.values() for entry in _entries(folder) if entry.is_dir()
     }
-    return tuple(sorted(names)) or None
+    for folder in sorted(folders):
+        if not is_text(folder):
+            LOGGER.warning(
+                "the class folder %s is not UTF-8; read as Latin-1 it is called %s, and so is "
+                "the class",
+                ascii(os.fsencode(folder))[1:],
+                _class_name(folder),
+            )
+    return tuple(sorted({_class_name(folder) for folder in folders})) or None
 
 
 def _class_name(folder: str) -> str:
-    """A folder's name as people read it: macOS writes an é as an e and an accent."""
-    return unicodedata.normalize("NFC", folder)
+    """A folder's name as people read it: macOS writes an é as an e and an accent.
+
+    Old archives leave Latin-1 behind, which is no UTF-8.
+    """
+    text = folder if is_text(folder) else os.fsencode(folder).decode("latin-1")
+    return unicodedata.normalize("NFC", text)
 
 
 def _walk(

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from pipeline.config import ConfigError
+from pipeline.user_path import expanded
 
 TRAIN, EVAL = "train", "eval"
 
@@ -73,7 +74,7 @@ def open_source(name: str, source: Path | None, progress: Progress) -> Source:
         ConfigError: when the name is unknown, the source is missing or is not what `name` reads.
     """
     if source is not None and name != "digits":
-        source = source.expanduser()
+        source = Path(expanded(str(source)))
         if not source.is_dir():
             raise ConfigError(f"--source {source}: no such folder")
     if name == "digits":

@@ -26,6 +26,7 @@ from pipeline.datasets.source import (
 )
 from pipeline.datasets.staging import publish, staging
 from pipeline.datasets.tfrecord import encode_example
+from pipeline.user_path import expanded
 
 # A shard ends at whichever comes first. Several shards let Beam read in parallel.
 IMAGES_PER_SHARD = 10_000
@@ -71,7 +72,7 @@ def write_dataset(
     Raises:
         ConfigError: when the source cannot be read, or `out` holds anything else.
     """
-    given, out = out, Path(os.path.realpath(Path(out).expanduser()))
+    given, out = out, Path(os.path.realpath(expanded(str(out))))
     source = None if source is None else Path(source)
     try:
         _check_place(out, given, source)
@@ -103,7 +104,7 @@ def _check_place(out: Path, given: str | Path, source: Path | None) -> None:
         kind = "a mount point" if os.path.ismount(out) else "the current folder"
         raise ConfigError(f"{given}: is {kind}, which cannot be replaced; name a folder below it")
     if source is not None:
-        real = Path(os.path.realpath(source.expanduser()))
+        real = Path(os.path.realpath(expanded(str(source))))
         if out.is_relative_to(real):
             raise ConfigError(f"{given}: lies in the source {source}; name a folder outside it")
     if out.is_dir() and (strangers := sorted(os.listdir(out))) and manifest.read(out) is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from components import durable_files
 from components.errors import PipelineError
+from pipeline import writable
 from pipeline.root import Root
 
 __all__ = ["build", "require_run"]
@@ -20,7 +21,7 @@ def build(root: Path) -> Path:
         root: run root, as given to `vqvae run`.
 
     Returns:
-        path of the HTML file.
+        path of the HTML file; in a temporary folder where the root cannot be written.
 
     Raises:
         PipelineError: nothing was run there yet, or the record of the run is damaged.
@@ -31,10 +32,11 @@ def build(root: Path) -> Path:
     from pipeline.report.render import render
 
     html = render(collect(Root(Path(root).absolute())))
-    path = Root(Path(root)).report
+    path = writable.or_temporary(Root(Path(root)).report)
     path.parent.mkdir(parents=True, exist_ok=True)
     with durable_files.appearing(path) as unfinished:
-        unfinished.write_text(html, encoding="utf-8")
+        # A name that is no UTF-8 is shown with escapes.
+        unfinished.write_text(html, encoding="utf-8", errors="backslashreplace")
     return path
 
 

@@ -125,13 +125,15 @@ def collect(root: Root) -> Collected:
 
     def uri(component: str, output: str) -> str:
         found = next((each for each in components if each.name == component), None)
-        path = found.outputs.get(output, "") if found else ""
+        path = root.see(found.outputs.get(output, "")) if found else ""
         return path if path and Path(path).is_dir() else ""
 
     examples, transformed = (
         uri("ImageExampleGen", "examples"),
         uri("Transform", "transformed_examples"),
     )
+    # As ML Metadata knows them -> as the record has them.
+    uris = {root.see(each): each for part in components for each in part.outputs.values()}
     tokens, model = uri("Tokenizer", "codes"), uri("Trainer-prior", "model")
     facts = attempt("model", _read_model, model, otherwise={})
     return Collected(
@@ -186,10 +188,10 @@ def collect(root: Root) -> Collected:
         versions=_versions(),
         artifact_ids=attempt(
             "ML Metadata",
-            lambda path: lineage.artifact_ids(
-                path, [each for component in components for each in component.outputs.values()]
-            ),
-            str(root.metadata) if root.metadata.is_file() else "",
+            lambda path: {
+                uris[uri]: found for uri, found in lineage.artifact_ids(path, list(uris)).items()
+            },
+            str(root.plain().metadata) if root.metadata.is_file() else "",
             otherwise={},
         ),
         problems=problems,

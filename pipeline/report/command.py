@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline import newest_root
+from pipeline import newest_root, writable
 from pipeline.log_file import libraries_to
 from pipeline.options import root_option
 from pipeline.report import build, require_run
@@ -18,6 +18,6 @@ def report(root: Path | None) -> None:
     """Builds the HTML report of the latest run again."""
     root = root or newest_root.with_run().path
     require_run(root)
-    with libraries_to(root / "logs" / "report.log"):
+    with writable.log(root / "logs" / "report.log") as log, libraries_to(log):
         path = build(root)
     click.echo(path)

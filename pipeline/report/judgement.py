@@ -8,7 +8,7 @@ from typing import Any
 
 from components import features
 from components.evaluator.config import HIGHER_IS_BETTER, LOWER_IS_BETTER
-from components.evaluator.results import Check
+from components.evaluator.results import Check, describe_check
 from pipeline.report.collect import Collected
 from pipeline.report.numbers import number, percent
 
@@ -202,22 +202,17 @@ def _change(name: str, value: float, reference: float | None) -> tuple[str, bool
 
 
 def _rule(check: Check) -> str:
-    """A threshold in words."""
-    if check.rule == "number":
-        return "must have a value"
-    if check.rule == "worse_by":
-        if check.limit < 0:
-            return f"at least {percent(-check.limit)} better"
-        return f"at most {percent(check.limit)} worse"
-    limit = percent(check.limit) if check.metric == "code_usage" else number(check.limit)
-    return f"{'≥' if check.rule == 'min' else '≤'} {limit}"
+    """A threshold in words, with numbers as the page writes them."""
+    return describe_check(
+        check, lambda limit: percent(limit) if check.metric == "code_usage" else number(limit)
+    )
 
 
 def _missed(check: Check) -> str:
     heading = METRICS.get(check.metric, (check.metric,))[0]
     rule = _rule(check)
     if check.rule == "worse_by" and check.baseline is not None:
-        rule += f" than the last release's {metric_text(check.metric, check.baseline)}"
+        rule += f" ({metric_text(check.metric, check.baseline)})"
     return f"{heading} {metric_text(check.metric, check.value)}, allowed {rule}"
 
 

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from components import features
 from components.errors import PipelineError
+from components.saved_model_loading import load
 from components.trainer.records import parse_images
 from models.config import ImageShape
 from pipeline.report.data import records
@@ -111,7 +112,7 @@ def _draw(model: Path, facts: dict[str, Any]) -> list[Samples]:
 
 
 def _signature(model: Path, name: str):
-    loaded = tf.saved_model.load(str(model))
+    loaded = load(model)
     signature = loaded.signatures[name]
     signature.keep_alive = loaded  # a signature alone does not keep its variables
     return signature

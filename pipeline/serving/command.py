@@ -14,13 +14,18 @@ from pipeline import newest_root
 from pipeline.log_file import libraries_to
 from pipeline.options import root_option
 from pipeline.root import Root
+from pipeline.user_path import StoreAddress, UserPath
 
-_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+_FILE = UserPath(path_type=Path, dir_okay=False, exists=True)
 
 
 @click.command()
 @root_option("Run root whose releases are served.")
-@click.option("--store", help="Release store, a folder or URI, where it is not in the run root.")
+@click.option(
+    "--store",
+    type=StoreAddress(),
+    help="Release store, a folder or URI, where it is not in the run root.",
+)
 @click.option(
     "--host",
     default="127.0.0.1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from components import warmup
+from components.saved_model_loading import load
 from pipeline.serving.spec import Arrays, Spec, Specs
 
 
@@ -67,7 +69,7 @@ class Servable:
         self.version = version
         self.lease = Lease()
         self._folder = folder
-        self.loaded = tf.saved_model.load(str(folder))
+        self.loaded = load(folder)
         self.definitions = _definitions(folder)
         self.signatures = {
             name: Signature(self, name, self.definitions[name]) for name in self.loaded.signatures
@@ -93,7 +95,7 @@ class Servable:
         path = self._folder / warmup.FILE
         if not path.is_file():
             return
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        for record in tf.data.TFRecordDataset(os.fsencode(path)).as_numpy_iterator():
             request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
             inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
             yield request.model_spec.signature_name or "serving_default", inputs

@@ -54,6 +54,15 @@ def test_encode_decode_and_identity(client):
         assert client.identity(model) == (1, tiny_models.codebook_sha256("a"))
 
 
+@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
+def test_a_proxy_is_passed_over_on_this_machine(server, monkeypatch, variable):
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv(variable, "http://localhost:1")  # where no proxy is
+    with Client(server.target) as client:
+        assert client.identity().release == 1
+
+
 def test_sample(client):
     drawn = client.sample([3, 7], seed=5)
     assert drawn.images.shape == (2, *tiny_models.SHAPE)

@@ -616,3 +616,20 @@ def test_killed_at_any_moment_nothing_partial_is_visible(tmp_path: Path) -> None
     assert run().wait() == 0
     assert _files(out) == wanted
     assert os.listdir(out.parent) == ["out"]
+
+
+def test_class_folders_that_are_no_utf8_are_read_as_latin1(tmp_path: Path, caplog) -> None:
+    source = os.fsencode(tmp_path / "images")
+    for folder in (b"caf\xe9", "été".encode()):
+        os.makedirs(os.path.join(source, folder))
+        for index in range(3):
+            data = _encode(np.full((4, 4), 10 * index + len(folder), np.uint8), "PNG")
+            with open(os.path.join(source, folder, b"\xff%d.png" % index), "wb") as file:
+                file.write(data)
+    dataset = write_dataset("folder", tmp_path / "out", tmp_path / "images")
+    assert list(dataset.manifest.label_names) == ["café", "été"]
+    assert json.loads((tmp_path / "out" / "dataset.json").read_bytes())["label_names"][0] == "café"
+    labels = [label for split in ("train", "eval") for _, label in _examples(dataset.path, split)]
+    assert sorted(labels) == [0, 0, 0, 1, 1, 1]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("the class folder 'caf\\xe9' is not UTF-8; read as Latin-1 it is called")

@@ -297,7 +297,7 @@ def test_the_verdict_says_what_came_of_the_run(collected: Collected, kind: str, 
 
 def test_a_refusal_names_the_metric_its_value_and_the_threshold() -> None:
     refused = judged(evaluation=evaluation(blessed=False), manifest=None)
-    assert "NMSE 0.03123, allowed ≤ 0.02" in judgement.verdict(refused).detail
+    assert "NMSE 0.03123, allowed at most 0.02" in judgement.verdict(refused).detail
 
 
 def test_metrics_stand_beside_the_last_release() -> None:
@@ -306,7 +306,7 @@ def test_metrics_stand_beside_the_last_release() -> None:
 
     assert (rows["NMSE"].value, rows["NMSE"].baseline) == ("0.03123", "0.02500")
     assert (rows["NMSE"].change, rows["NMSE"].better) == ("+24.94 %", False)
-    assert rows["NMSE"].checks == [("≤ 0.04", True)]
+    assert rows["NMSE"].checks == [("at most 0.04", True)]
     assert rows["codes used"].value == "98.4 %"
     assert rows["PSNR"].change == "0.00 %"
     assert set(rows) == {heading for heading, _ in judgement.METRICS.values()}
