@@ -18,7 +18,7 @@ from tfx.proto.orchestration import execution_result_pb2
 from components import durable_files
 from components.errors import PipelineError, after
 
-LOGGER = logging.getLogger(__name__)
+LOGGER = logging.getLogger("vqvae.launcher")
 
 
 class Launcher(launcher.Launcher):

@@ -87,12 +87,11 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     # Imported here, with the terminal out of its reach: TFX takes its time and says a lot.
     from components import releases
     from components.evaluator import results
-    from components.trainer.progress import LOGGER
-    from pipeline import launcher, local, report
+    from pipeline import local, report
 
     before, record = _outputs(root), _written(root.last_run)
     display = RunDisplay(console)
-    with _shown(display, LOGGER, launcher.LOGGER):
+    with _shown(display):
         try:
             run = local.plan(config, str(data), root)
             if run.data_left_out:
@@ -125,16 +124,15 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
 
 
 @contextlib.contextmanager
-def _shown(display: RunDisplay, *loggers: logging.Logger) -> Iterator[None]:
-    """What these say is shown while the context lasts, and the live line ends with it."""
-    for logger in loggers:
-        logger.addHandler(display)
+def _shown(display: RunDisplay) -> Iterator[None]:
+    """What the pipeline's own loggers say is shown while the context lasts."""
+    logger = logging.getLogger("vqvae")
+    logger.addHandler(display)
     with finally_do(display.close_live, "the terminal may need a reset"):
         try:
             yield
         finally:
-            for logger in loggers:
-                logger.removeHandler(display)
+            logger.removeHandler(display)
 
 
 def _written(path: Path) -> tuple[int, int] | None:

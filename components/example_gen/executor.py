@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections import Counter
 from typing import Any
@@ -27,6 +28,10 @@ from components.example_gen.rejection import Rejection
 # Folders of the Examples artifact beside `Split-<name>`.
 REJECTED = "rejected"
 _SCRATCH = ".unfinished"
+# Classes that a message names.
+_CLASSES_NAMED = 5
+# What is said to whoever runs the pipeline.
+_LOGGER = logging.getLogger("vqvae.data")
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -90,6 +95,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             _raise_if_too_many(results, own["max_rejected_fraction"], input_base, listed)
             _raise_if_unlabelled(results, feature_names, input_base)
             _raise_if_empty(results, names, input_base)
+            _tell_lacking_classes(results, input_base)
         except BaseException as failure:
             # Half of a data set must not look like a whole one; the report may stay.
             for name in (*(f"Split-{name}" for name in names), _SCRATCH):
@@ -238,6 +244,26 @@ def _raise_if_empty(results: list[FileResult], names: list[str], input_base: str
             f"ImageExampleGen: split {empty[0]!r} of {input_base} is empty: none of {records:,} "
             f"records ({written.total():,} usable) belongs to it{left_out}; give it images"
         )
+
+
+def _tell_lacking_classes(results: list[FileResult], input_base: str) -> None:
+    """Says which classes only one split has; the statistics know the lowest and the highest."""
+    classes: dict[str, set[int]] = {}
+    for result in results:
+        for split, found in result.classes.items():
+            classes.setdefault(split, set()).update(found)
+    everywhere = set().union(*classes.values())
+    for split, found in sorted(classes.items()):
+        if found and (lacking := sorted(everywhere - found)):
+            few = ", ".join(map(str, lacking[:_CLASSES_NAMED]))
+            more = f" and {len(lacking) - _CLASSES_NAMED:,} more" * (len(lacking) > _CLASSES_NAMED)
+            _LOGGER.warning(
+                "%s has no image of class %s%s, which another split of %s has",
+                split,
+                few,
+                more,
+                input_base,
+            )
 
 
 def _remove(uri: str) -> None:

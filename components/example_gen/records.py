@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tfx.dsl.io import fileio
 
+from components import features
 from components.example_gen import parsing, record_file
 from components.example_gen.config import FeatureNames
 from components.example_gen.rejection import Rejection
@@ -24,6 +25,8 @@ _BATCH = 64  # records in memory at a time, still encoded; as many again are rea
 _DECODERS = min(os.cpu_count() or 1, 16)  # images decoded at a time
 _SHARD_BYTES = 2**28  # a big input file becomes several shards, so that later steps run parallel
 _UNUSABLE = -1
+# Labels of a split that are remembered: numbers that are no classes may be as many as records.
+_MOST_CLASSES = 10_000
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class FileResult:
     records: int = 0
     labelled: int = 0  # of those that are written, with a label or NO_LABEL in its place
     written: Counter[str] = field(default_factory=Counter)  # split -> records
+    classes: dict[str, list[int]] = field(default_factory=dict)  # split -> the first labels, sorted
     rejected: Counter[str] = field(default_factory=Counter)  # reason -> records
     first: dict[str, Rejection] = field(default_factory=dict)  # reason -> the first of them
     features: str = ""  # of the first record, as `parsing.describe` tells them
@@ -92,6 +96,7 @@ def sort_records(
         scratch_uri: directory for unfinished files, on the same file system.
     """
     result = FileResult(source.path)
+    classes: dict[str, set[int]] = {split.name: set() for split in source.splits}
     split_names = [split.name for split in source.splits for _ in range(split.buckets)]
     shards = {
         split.name: _Shards(split_uri(split.name), source.index, scratch_uri)
@@ -115,12 +120,15 @@ def sort_records(
                         record = parsing.canonical(record, names, label)
                     name = split_names[bucket]
                     result.written[name] += 1
+                    if label != features.NO_LABEL and len(classes[name]) < _MOST_CLASSES:
+                        classes[name].add(label)
                     shards[name].write(record)
                 result.records += 1
     except record_file.DamagedFile as error:
         result.error = str(error)
     for writer in (*shards.values(), rejected):
         writer.close()
+    result.classes = {name: sorted(found) for name, found in classes.items()}
     return result
 
 

@@ -166,6 +166,28 @@ def test_unusable_records_are_left_out_and_reported(tmp_path, run):
     assert run.artifacts()[-1].custom_properties["num_rejected"].int_value == len(BAD)
 
 
+def test_a_class_that_only_one_split_has_is_said(tmp_path, run, caplog):
+    train = [example(picture(i), label) for i, label in enumerate([0, 1, 2, 4, *range(10, 20)])]
+    write(tmp_path / "data/train/a.tfrecord", train)
+    write(tmp_path / "data/eval/a.tfrecord", [example(picture(i), i % 4) for i in range(50, 60)])
+    with caplog.at_level("WARNING", "vqvae.data"):
+        run(tmp_path / "data")
+    said = [record.getMessage() for record in caplog.records if record.name == "vqvae.data"]
+    assert [message.partition(", which another")[0] for message in said] == [
+        "eval has no image of class 4, 10, 11, 12, 13 and 6 more",
+        "train has no image of class 3",
+    ]
+    assert all(message.endswith(f"split of {tmp_path / 'data'} has") for message in said)
+
+
+def test_images_without_labels_lack_no_class(tmp_path, run, caplog):
+    write(tmp_path / "data/train/a.tfrecord", [example(picture(i), -1) for i in range(5)])
+    write(tmp_path / "data/eval/a.tfrecord", [example(picture(i)) for i in range(50, 53)])
+    with caplog.at_level("WARNING", "vqvae.data"):
+        run(tmp_path / "data")
+    assert not [record for record in caplog.records if record.name == "vqvae.data"]
+
+
 def test_too_many_unusable_records_stop_the_run(tmp_path, run):
     write(tmp_path / "data/train/a.tfrecord", [*good(50), b"", b"", BAD["empty image"]])
     write(tmp_path / "data/eval/a.tfrecord", [*good(46), BAD["`label` below -1"]])
