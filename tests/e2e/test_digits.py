@@ -311,8 +311,10 @@ def test_encode_decode_and_sample_on_files(runner, first, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"not an image")
     bad = runner.vqvae("encode", str(tmp_path / "bad.png"), "--out", str(codes))
     assert bad.returncode == 1
-    assert bad.stderr.count("\n") == 1
-    assert "bad.png" in bad.stderr
+    root, error = bad.stderr.splitlines()
+    assert root.startswith("using ")
+    assert error.startswith("error: ")
+    assert "bad.png" in error
 
 
 def test_bad_data_stops_the_run_with_one_line(runner, tmp_path):

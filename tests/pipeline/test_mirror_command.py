@@ -208,7 +208,7 @@ def test_mistakes_are_one_line(uri, candidate, folder):
         assert result.stderr == (
             f"error: {folder}: another process mirrors to it; stop it, or wait for it\n"
         )
-        assert urllib.request.urlopen(f"{mirror.url}/healthz").status in (200, 503)
+        assert mirror.health()[0] in (200, 503)
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"{mirror.url}/")
         port = mirror.url.rpartition(":")[2]
