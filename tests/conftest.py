@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,26 @@ def digits_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pipeline.datasets.writer import write_dataset
 
     return write_dataset("digits", tmp_path_factory.mktemp("data") / "digits").path
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """An S3 server with the bucket `bucket`; its address."""
+    from object_stores import s3_server
+
+    with s3_server("bucket") as address:
+        yield address
+
+
+@pytest.fixture
+def uri(s3: str, request: pytest.FixtureRequest) -> str:
+    """A place in that bucket that no other test has."""
+    return f"s3://bucket/{request.node.name}"
+
+
+@pytest.fixture
+def candidate(tmp_path: Path) -> dict[str, Path]:
+    """Models that can be released, though none is a SavedModel."""
+    from release_checks import make_candidate
+
+    return make_candidate(tmp_path / "candidate")

@@ -25,11 +25,6 @@ def uri():
 
 
 @pytest.fixture
-def candidate(tmp_path):
-    return make_candidate(tmp_path / "candidate")
-
-
-@pytest.fixture
 def folder(tmp_path):
     return tmp_path / "models"
 

@@ -3,15 +3,10 @@
 import re
 
 import pytest
-from release_checks import check_pointers, make_candidate, visible
+from release_checks import check_pointers, visible
 
 from components import release_store
 from components.release import SERVED, StoreError
-
-
-@pytest.fixture
-def candidate(tmp_path):
-    return make_candidate(tmp_path / "candidate")
 
 
 @pytest.fixture

@@ -13,11 +13,6 @@ from components.releases import plan
 
 
 @pytest.fixture
-def candidate(tmp_path):
-    return make_candidate(tmp_path / "candidate")
-
-
-@pytest.fixture
 def store(tmp_path):
     return tmp_path / "serving"
 

@@ -30,11 +30,6 @@ WRITER = Path(__file__).with_name("release_writer.py")
 
 
 @pytest.fixture
-def candidate(tmp_path):
-    return make_candidate(tmp_path / "candidate")
-
-
-@pytest.fixture
 def store(tmp_path):
     return tmp_path / "serving"
 

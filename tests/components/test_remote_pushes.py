@@ -7,29 +7,11 @@ import json
 import threading
 
 import pytest
-from object_stores import s3_server
-from release_checks import make_candidate
 from remote_checks import Killed, check_whole, old_claim, state, stop_at
 
 from components import releases, remote_push
 from components.object_store import Folder
 from components.release import StoreError
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server():
-    with s3_server("bucket") as address:
-        yield address
-
-
-@pytest.fixture
-def uri(request):
-    return f"s3://bucket/{request.node.name}"
-
-
-@pytest.fixture
-def candidate(tmp_path):
-    return make_candidate(tmp_path / "candidate")
 
 
 def test_a_push_at_work_for_days_is_not_taken_for_dead(uri, candidate, monkeypatch):

@@ -6,30 +6,13 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from object_stores import s3_server
-from release_checks import make_candidate, make_picture
+from release_checks import make_picture
 from remote_checks import Killed, check_whole, state, stop_at
 
 from components import releases, remote_releases
 from components.errors import PipelineError
 from components.object_store import Folder
 from components.release import MODELS, StoreError
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server():
-    with s3_server("bucket") as address:
-        yield address
-
-
-@pytest.fixture
-def uri(request):
-    return f"s3://bucket/{request.node.name}"
-
-
-@pytest.fixture
-def candidate(tmp_path):
-    return make_candidate(tmp_path / "candidate")
 
 
 def test_a_release_is_laid_out_as_in_a_folder(uri, candidate):

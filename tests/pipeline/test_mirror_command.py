@@ -17,7 +17,6 @@ import urllib.request
 import pytest
 from click.testing import CliRunner
 from mirror_reader import MirrorReader
-from object_stores import s3_server
 from release_checks import make_candidate
 from watching import Watch
 
@@ -25,22 +24,6 @@ from components import releases
 from pipeline.releases_command import releases as releases_group
 
 METRICS = "/monitoring/prometheus/metrics"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server():
-    with s3_server("bucket") as address:
-        yield address
-
-
-@pytest.fixture
-def uri(request):
-    return f"s3://bucket/{request.node.name}"
-
-
-@pytest.fixture
-def candidate(tmp_path):
-    return make_candidate(tmp_path / "candidate")
 
 
 @pytest.fixture
