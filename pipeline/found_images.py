@@ -13,7 +13,7 @@ from pipeline.datasets.folder import files_below
 _SHOWN = 5  # files that a message names
 
 
-class LeftOut(NamedTuple):
+class NotAnImage(NamedTuple):
     """A file of a folder that is no image."""
 
     path: Path
@@ -41,7 +41,7 @@ class FoundImages:
         ]
         self.total = sum(1 if files is None else len(files) for _, files in self._sources)
         self.paths: list[Path] = []
-        self.left_out: list[LeftOut] = []
+        self.left_out: list[NotAnImage] = []
         self.failure: UserError | None = None
 
     def read(self) -> Iterator[bytes]:
@@ -73,7 +73,7 @@ class FoundImages:
                     raise image_file.UnusableImage("not a file")
                 image = self._read(path)
             except image_file.UnusableImage as error:
-                self.left_out.append(LeftOut(path, str(error)))
+                self.left_out.append(NotAnImage(path, str(error)))
                 self.total -= 1
                 continue
             yield image
@@ -93,7 +93,7 @@ class FoundImages:
         return image
 
 
-def listed(left_out: Sequence[LeftOut]) -> str:
+def listed(left_out: Sequence[NotAnImage]) -> str:
     """In one line how many files were left out, and the first of them with the reasons."""
     count = len(left_out)
     names = ", ".join(f"{path} ({reason})" for path, reason in left_out[:_SHOWN])

@@ -14,7 +14,7 @@ from components.errors import PipelineError
 from models import images as image_ops
 from pipeline import codes_file
 from pipeline.codes_file import Codes
-from pipeline.found_images import FoundImages, LeftOut
+from pipeline.found_images import FoundImages, NotAnImage
 from pipeline.model_errors import InvalidInput
 from pipeline.png_folder import new_files, png_names, write_png
 from pipeline.released_models import Models
@@ -48,7 +48,7 @@ class Draw:
 
 def encode_files(
     models: Models, sources: Sequence[Path], out: Path, progress: Progress
-) -> tuple[int, list[LeftOut]]:
+) -> tuple[int, list[NotAnImage]]:
     """Encodes image files into a file of codes.
 
     Args:
