@@ -93,8 +93,8 @@ class QuantizerConfig(Section):
     commitment: Annotated[float, Field(ge=0.0)] = 0.25
     # Weight alpha of the codebook loss (eq. 3); gradient only. Default 1.
     codebook_weight: Annotated[float, Field(gt=0.0)] = 1.0
-    # Lloyd iterations that place the codebook on real encodings before the first step;
-    # 0 starts from a random codebook. Default 10.
+    # Lloyd iterations, after a first one, that place the codebook on real encodings before the
+    # first step; 0 starts from a random codebook. Default 10.
     kmeans_iterations: Annotated[int, Field(ge=0)] = 10
     # A code whose average count per step falls below this share of an even split (positions
     # of the batch / K) is moved onto an encoding of the current batch; 0 never restarts.
@@ -152,7 +152,7 @@ class ModelConfig(Section):
 class PriorConfig(Section):
     """Gated PixelCNN over the codes (van den Oord et al. 2016)."""
 
-    # Gated layers, the masked first one included. Default 12.
+    # Gated layers. Default 12.
     layers: Annotated[int, Field(ge=1)] = 12
     # Channels of the two stacks. Default 64.
     hidden_units: Positive = 64

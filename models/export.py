@@ -19,7 +19,9 @@ from models.prior import GatedPixelCNN
 from models.vqvae import VQVAE
 
 Preprocess = Callable[[tf.Tensor], tf.Tensor]  # string [N] -> uint8 [N, H, W, C]
-Parse = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # serialized Examples [N] -> features
+# Serialized Examples [N] -> `image` uint8 [N, H, W, C] and, if there are labels, `label` int32
+# [N], -1 for none.
+Parse = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
 class _Exported(tf.Module):
@@ -69,7 +71,7 @@ def export_release(
         vqvae, prior: trained networks.
         preprocess: encoded images to the pixels that the networks were trained on.
         preprocess_resources: trackable object that owns what `preprocess` uses.
-        parse: serialized transformed Examples to `{"image": uint8 [N, H, W, C]}`.
+        parse: of serialized transformed Examples.
         combined: directory for signatures encode, pixels, decode, sample and evaluate.
         release: directory for `encode/`, `decode/`, `sample/` and the facts in `model.json`.
         facts: more for `model.json`, which a release's manifest repeats.
@@ -272,13 +274,21 @@ def _sample_requirements(
 def _evaluate(vqvae: VQVAE, prior: GatedPixelCNN, parse: Parse):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
     def evaluate(examples):
-        measured = vqvae.measure(parse(examples)["image"])
+        parsed = parse(examples)
+        measured = vqvae.measure(parsed["image"])
         codes = tf.reshape(measured["codes"], [-1, *vqvae.config.code_shape])
         unconditional = tf.fill([tf.shape(codes)[0]], -1)
-        nats = prior.log_prob(codes, unconditional)
+        bits = -prior.log_prob(codes, unconditional) / tf.math.log(2.0)
+        if prior.num_classes and "label" in parsed:
+            # A label that training never saw says nothing.
+            labels = tf.where(parsed["label"] < prior.num_classes, parsed["label"], -1)
+            given_label = -prior.log_prob(codes, labels) / tf.math.log(2.0)
+        else:
+            given_label = bits
         return {
             **measured,
-            "prior_bits": -nats / tf.math.log(2.0),
+            "prior_bits": bits,
+            "prior_bits_given_label": given_label,
             # A release is measured beside candidates with another codebook.
             "num_codes": tf.fill([tf.shape(codes)[0]], vqvae.quantizer.num_codes),
         }

@@ -18,7 +18,10 @@ from typing import Any
 import numpy as np
 
 # Per-image outputs of the `evaluate` signature that are only added up, and may be left out.
-_PER_IMAGE = ("squared_error", "pixel_square_sum", "prior_bits", "decoder_bits")
+_PER_IMAGE = (
+    *("squared_error", "pixel_square_sum", "decoder_bits"),
+    *("prior_bits", "prior_bits_given_label"),
+)
 
 # The sums arrive as float32, so a variance below this share of the mean square is rounding.
 _ROUNDING = 1e-6
@@ -44,6 +47,8 @@ class Sums:
     pixel_square_sum: float = 0.0
     # Sum of −log₂ p(codes) over images.
     prior_bits: float = 0.0
+    # Sum of −log₂ p(codes | label) over images; −log₂ p(codes) of those without a label.
+    prior_bits_given_label: float = 0.0
     # Sum of −log₂ p(x | codes) over images.
     decoder_bits: float = 0.0
 
@@ -77,13 +82,15 @@ class Sums:
 
         Args:
             outputs: `codes` integers [N, ...], and any of `squared_error` [N], `pixel_sum`
-                [N, C], `pixel_square_sum` [N], `prior_bits` [N] and `decoder_bits` [N], as the
-                `evaluate` signature returns them; arrays or tensors. What is left out makes the
-                metrics that need it NaN.
+                [N, C], `pixel_square_sum` [N], `prior_bits` [N], `prior_bits_given_label` [N]
+                and `decoder_bits` [N], as the `evaluate` signature returns them; arrays or
+                tensors. What is left out makes the metrics that need it NaN; but a model that
+                knows no labels spends the same bits with them as without.
 
         Raises:
             ValueError: if a code is not one of the K.
         """
+        outputs = {"prior_bits_given_label": outputs.get("prior_bits"), **outputs}
         codes = np.asarray(outputs["codes"])
         if codes.size and not 0 <= codes.min() <= codes.max() < self.num_codes:
             raise ValueError(
@@ -93,8 +100,9 @@ class Sums:
         self.code_counts += np.bincount(codes.ravel(), minlength=self.num_codes)
         self.images += len(codes)
         for name in _PER_IMAGE:
-            value = np.sum(outputs[name], dtype=np.float64) if name in outputs else math.nan
-            setattr(self, name, getattr(self, name) + float(value))
+            each = outputs.get(name)
+            value = math.nan if each is None else float(np.sum(each, dtype=np.float64))
+            setattr(self, name, getattr(self, name) + value)
         if "pixel_sum" in outputs:
             self.pixel_sum += np.sum(outputs["pixel_sum"], axis=0, dtype=np.float64)
         else:
@@ -157,10 +165,17 @@ def prior_bits_per_code(sums: Sums) -> float:
     return _share(sums.prior_bits, sums.codes)
 
 
-def unigram_bits_per_code(sums: Sums) -> float:
-    """Bits per code of the best model that ignores context: entropy of the split's frequencies.
+def prior_bits_per_code_given_label(sums: Sums) -> float:
+    """As `prior_bits_per_code`, of a prior that is told each image's label, if it has one."""
+    return _share(sums.prior_bits_given_label, sums.codes)
 
-    It knows the frequencies of the very split it is measured on, so no unigram model is better.
+
+def unigram_bits_per_code(sums: Sums) -> float:
+    """Bits per code of the best model that knows one table: entropy of the split's frequencies.
+
+    They are those of the very split it is measured on, so no model that ignores context is
+    better, where a position has one code. Of several codes per position each may have
+    frequencies of its own, and a table for each would need less.
     """
     if not sums.codes:
         return math.nan
@@ -187,6 +202,7 @@ METRICS: dict[str, Callable[[Sums], float]] = {
     "code_usage": code_usage,
     "perplexity": perplexity,
     "prior_bits_per_code": prior_bits_per_code,
+    "prior_bits_per_code_given_label": prior_bits_per_code_given_label,
     "unigram_bits_per_code": unigram_bits_per_code,
     "uniform_bits_per_code": uniform_bits_per_code,
     "bits_per_dim": bits_per_dim,

@@ -7,6 +7,7 @@ import math
 import keras
 
 from models.config import EncoderConfig
+from models.precision import state_dtype
 
 
 class ResidualBlock(keras.layers.Layer):
@@ -61,7 +62,8 @@ class Encoder(keras.layers.Layer):
         self.residual = [
             ResidualBlock(units, config.residual_units) for _ in range(config.residual_blocks)
         ]
-        self.project = keras.layers.Conv2D(embedding_dim, 1)
+        # 16 bits would move encodings across the borders between codes.
+        self.project = keras.layers.Conv2D(embedding_dim, 1, dtype=state_dtype())
 
     def call(self, x):
         for layer in self.strided:  # (N, H, W, C) -> (N, h, w, units)
@@ -98,7 +100,10 @@ class Decoder(keras.layers.Layer):
             keras.layers.Conv2DTranspose(width, 4, strides=2, padding="same", activation="relu")
             for width in [units] * (halvings - 1)
         ]
-        self.image = keras.layers.Conv2DTranspose(outputs, 4, strides=2, padding="same")
+        # 16 bits are half a grey level.
+        self.image = keras.layers.Conv2DTranspose(
+            outputs, 4, strides=2, padding="same", dtype=state_dtype()
+        )
 
     def call(self, x):
         x = self.conv3(x)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from models import sampler
 from models.config import PriorConfig
 from models.precision import state_dtype
+from models.seeded import seeded
 
 
 class GatedLayer(keras.layers.Layer):
@@ -33,6 +34,7 @@ class GatedLayer(keras.layers.Layer):
     Call arguments:
         vertical, horizontal: `[N, h, w, units]`.
         labels: int32 `[N]`, rows of the label embeddings.
+        dropout_key: int64 `[2]`; which channels are dropped is a function of it. None drops none.
     """
 
     def __init__(self, units: int, kernel_size: int, labels: int, dropout: float, **kwargs):
@@ -43,22 +45,34 @@ class GatedLayer(keras.layers.Layer):
         self.vertical_to_horizontal = keras.layers.Dense(2 * units)
         self.output_dense = keras.layers.Dense(units)
         self.label = keras.layers.Embedding(labels, 2 * units)
-        self.dropout = keras.layers.Dropout(dropout)
+        self.dropout = dropout
 
-    def call(self, vertical, horizontal, labels, training: bool = False):
+    def call(self, vertical, horizontal, labels, dropout_key=None):
         reach = self.reach
         above = tf.pad(vertical, [[0, 0], [reach, 0], [reach, reach], [0, 0]])
         v = self.vertical_conv(above) + self.label(labels)[:, None, None, :]  # (N, h, w, 2·units)
         left = tf.pad(horizontal, [[0, 0], [0, 0], [reach, 0], [0, 0]])
         h = self.horizontal_conv(left) + self.vertical_to_horizontal(v)
-        h = self.output_dense(self.dropout(gate(h), training=training))
-        return gate(v), horizontal + h
+        h = gate(h)
+        if dropout_key is not None and self.dropout:
+            h = drop(h, self.dropout, dropout_key)
+        return gate(v), horizontal + self.output_dense(h)
 
 
 def gate(x):
     """tanh(a) ⊙ σ(b) of the two halves of the last dimension."""
     a, b = tf.split(x, 2, axis=-1)
     return tf.tanh(a) * tf.sigmoid(b)
+
+
+def drop(x, rate: float, key):
+    """Dropout (Srivastava et al. 2014) that is a function of `key`, int64 `[2]`.
+
+    Keras's keeps a state, which is the same on every replica and gives all of them the same mask.
+    """
+    # The same generator on every device. (XLA's draws other numbers from the same seed.)
+    kept = tf.random.stateless_uniform(tf.shape(x), key, alg="philox") >= rate
+    return tf.where(kept, x / (1.0 - rate), tf.zeros_like(x))
 
 
 class GroupHead(keras.layers.Layer):
@@ -105,11 +119,13 @@ class GatedPixelCNN(keras.Model):
         num_codes: K.
         num_classes: labels are 0 … num_classes - 1; 0 classes makes an unconditional model.
         code_shape: `(h, w)`, rows and columns of the codes, or `(h, w, g)` with g per position.
-        seed: seed of the weights and the dropout.
+        seed: seed of the weights.
 
     Call arguments:
         codes: int32 `[N, *code_shape]`.
         labels: int32 `[N]`, -1 for unconditional.
+        dropout_key: int64 `[2]` in training, another one for every part of every batch; None
+            drops nothing.
 
     Returns:
         logits, float32 `[N, *code_shape, K]`: of each code given all before it.
@@ -125,28 +141,28 @@ class GatedPixelCNN(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        keras.utils.set_random_seed(seed)
         self.config = config
         self.num_codes = num_codes
         self.num_classes = num_classes
         self.code_shape = code_shape
         self.groups = code_shape[2] if len(code_shape) == 3 else 1
-        # A table per group: what a code says depends on the part of the vector that it codes.
-        self.embedding = keras.layers.Embedding(self.groups * num_codes, config.hidden_units)
-        # Where a code is matters for images that are centred; the two axes add up.
-        self.row = keras.layers.Embedding(code_shape[0], config.hidden_units)
-        self.column = keras.layers.Embedding(code_shape[1], config.hidden_units)
-        self.gated = [
-            GatedLayer(config.hidden_units, config.kernel_size, num_classes + 1, config.dropout)
-            for _ in range(config.layers)
-        ]
-        self.head = keras.layers.Dense(config.head_units, activation="relu")
-        if self.groups > 1:
-            self.group_head = GroupHead(config.head_units, num_codes, self.groups)
-        self.logits = keras.layers.Dense(num_codes, dtype=state_dtype())
-        self(tf.zeros([1, *code_shape], tf.int32), tf.constant([-1]))
+        with seeded(seed):
+            # A table per group: what a code says depends on the part of the vector that it codes.
+            self.embedding = keras.layers.Embedding(self.groups * num_codes, config.hidden_units)
+            # Where a code is matters for images that are centred; the two axes add up.
+            self.row = keras.layers.Embedding(code_shape[0], config.hidden_units)
+            self.column = keras.layers.Embedding(code_shape[1], config.hidden_units)
+            self.gated = [
+                GatedLayer(config.hidden_units, config.kernel_size, num_classes + 1, config.dropout)
+                for _ in range(config.layers)
+            ]
+            self.head = keras.layers.Dense(config.head_units, activation="relu")
+            if self.groups > 1:
+                self.group_head = GroupHead(config.head_units, num_codes, self.groups)
+            self.logits = keras.layers.Dense(num_codes, dtype=state_dtype())
+            self(tf.zeros([1, *code_shape], tf.int32), tf.constant([-1]))
 
-    def call(self, codes, labels, training: bool = False):
+    def call(self, codes, labels, dropout_key=None):
         rows, columns = self.code_shape[:2]
         by_group = tf.reshape(codes, [-1, rows, columns, self.groups])  # (N, h, w, g)
         x = self.embed(by_group)
@@ -156,8 +172,14 @@ class GatedPixelCNN(keras.Model):
         vertical = tf.pad(x, [[0, 0], [1, 0], [0, 0], [0, 0]])[:, :-1] + place
         horizontal = tf.pad(x, [[0, 0], [0, 0], [1, 0], [0, 0]])[:, :, :-1] + place
         label_rows = labels + 1  # row 0 of the label embeddings is "no label"
-        for layer in self.gated:
-            vertical, horizontal = layer(vertical, horizontal, label_rows, training=training)
+        for index, layer in enumerate(self.gated):
+            # Places in the sequence of one seed that no other layer and no other step has.
+            key = (
+                None
+                if dropout_key is None
+                else dropout_key + tf.constant([index << 32, 0], tf.int64)
+            )
+            vertical, horizontal = layer(vertical, horizontal, label_rows, dropout_key=key)
         u = self.head(tf.nn.relu(horizontal))  # (N, h, w, head units)
         return self.logits(self.group_head(u, by_group) if self.groups > 1 else u)
 
@@ -165,10 +187,10 @@ class GatedPixelCNN(keras.Model):
         """What the stacks see of a position. int32 `[N, h, w, g]` -> `[N, h, w, units]`."""
         return tf.reduce_sum(self.embedding(codes + self.num_codes * tf.range(self.groups)), -2)
 
-    def log_prob(self, codes, labels, training: bool = False):
+    def log_prob(self, codes, labels, dropout_key=None):
         """log p(codes | labels) in nats. int32 `[N, *code_shape]`, `[N]` -> float32 `[N]`."""
         nats = tf.nn.sparse_softmax_cross_entropy_with_logits(
-            labels=codes, logits=self(codes, labels, training=training)
+            labels=codes, logits=self(codes, labels, dropout_key=dropout_key)
         )  # (N, *code_shape)
         return -tf.reduce_sum(tf.reshape(nats, [-1, math.prod(self.code_shape)]), axis=1)
 

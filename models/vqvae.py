@@ -8,8 +8,11 @@ import tensorflow as tf
 from models.config import NetworkConfig
 from models.likelihoods import build_likelihood
 from models.networks import Decoder, Encoder
+from models.part import WHOLE, Part
 from models.precision import state_dtype
 from models.quantizers import build_quantizer
+from models.seeded import seeded
+from models.updates import Updates
 
 
 class VQVAE(keras.Model):
@@ -34,15 +37,15 @@ class VQVAE(keras.Model):
     def __init__(self, config: NetworkConfig, data_variance: float, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
         self.config = config
-        keras.utils.set_random_seed(seed)
         model = config.model
-        self.encoder = Encoder(model.encoder, model.quantizer.embedding_dim)
-        self.quantizer = build_quantizer(model.quantizer, seed=seed)
-        self.likelihood = build_likelihood(model.decoder, config.image.channels, data_variance)
-        self.decoder = Decoder(model.encoder, self.likelihood.outputs_per_pixel)
-        # Built at once, so that the order of the random draws does not depend on the caller.
-        self.encoder(tf.zeros([1, *config.image.hwc]))
-        self.decoder(tf.zeros([1, *config.code_grid, model.quantizer.embedding_dim]))
+        with seeded(seed):
+            self.encoder = Encoder(model.encoder, model.quantizer.embedding_dim)
+            self.quantizer = build_quantizer(model.quantizer, seed=seed)
+            self.likelihood = build_likelihood(model.decoder, config.image.channels, data_variance)
+            self.decoder = Decoder(model.encoder, self.likelihood.outputs_per_pixel)
+            # Built at once, so that the order of the random draws does not depend on the caller.
+            self.encoder(tf.zeros([1, *config.image.hwc]))
+            self.decoder(tf.zeros([1, *config.code_grid, model.quantizer.embedding_dim]))
         self.built = True
 
     def encodings(self, images):
@@ -61,26 +64,41 @@ class VQVAE(keras.Model):
         """The likelihood's parameters given codes. int `[N, h, w]` -> float `[N, H, W, ...]`."""
         return self.decoder(self.quantizer.lookup(codes))
 
-    def call(self, images, training: bool = False) -> dict[str, tf.Tensor]:
-        """Losses of a batch.
+    def call(self, images, training: bool = False, part: Part = WHOLE) -> dict[str, tf.Tensor]:
+        """Losses of a batch. Changes nothing: `updates` says what a step of training changes.
 
         Args:
             images: uint8 `[N, H, W, C]`.
-            training: moves the codebook and the likelihood's variance.
+            training: adds `statistics`.
+            part: of the whole batch that `images` are.
 
         Returns:
             `loss` (scalar, what is minimised: reconstruction + the quantizer's terms),
-            `reconstruction_loss`, each term of the quantizer, and `codes`, int32 `[N, h, w]`.
+            `reconstruction_loss`, each term of the quantizer, `codes`, int32 `[N, h, w]`, and
+            `statistics`, a dict of sums over the batch (`Quantized`).
         """
-        quantized, codes, losses = self.quantizer(self.encodings(images), training=training)
-        parameters = self.decoder(quantized)
-        reconstruction = self.likelihood.loss(images, parameters, training=training)
+        z = self.encodings(images)
+        quantized, codes, losses, statistics = self.quantizer(z, training=training, part=part)
+        reconstruction = self.likelihood.loss(images, self.decoder(quantized))
         return {
             "loss": tf.add_n([reconstruction, *losses.values()]),
             "reconstruction_loss": reconstruction,
             "codes": codes,
+            "statistics": statistics,
             **losses,
         }
+
+    def updates(self, losses: dict[str, tf.Tensor], statistics: dict[str, tf.Tensor]) -> Updates:
+        """Codebook and variance after a step, which no gradient moves.
+
+        Args:
+            losses: of the whole batch, their means over its parts.
+            statistics: of the whole batch, their sums over its parts.
+        """
+        return [
+            *self.quantizer.updates(statistics),
+            *self.likelihood.updates(losses["reconstruction_loss"]),
+        ]
 
     def measure(self, images) -> dict[str, tf.Tensor]:
         """Per-image terms of every metric that the VQ-VAE alone decides.

@@ -25,6 +25,7 @@ from components.pusher.component import ReleasePusher
 from components.tokenizer.component import Tokenizer
 from components.trainer.config import PriorSettings, TrainerSettings, VQVAESettings, WarmStart
 from components.transform.component import ImageTransform
+from models.memory import images_at_once
 from pipeline.config import Config
 
 # What the components of ours run. Their sources are part of the cache keys.
@@ -142,6 +143,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         transformed,
         vqvae.outputs["model"],
         num_codes=config.model.quantizer.num_codes,
+        batch_size=images_at_once(config.network),
         code_version=_code("Tokenizer"),
     )
     prior = _trainer(
@@ -217,6 +219,7 @@ def _judgement(
         config.gate,
         num_codes=config.model.quantizer.num_codes,
         image=config.data.image.hwc,
+        batch_size=images_at_once(config.network, config.prior),
         baseline_model=baseline.outputs["baseline_model"],
         code_version=_code("Evaluator"),
     ).with_id("Evaluator")

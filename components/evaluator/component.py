@@ -21,6 +21,7 @@ class ReconstructionEvaluatorSpec(types.ComponentSpec):
         "gate": component_spec.ExecutionParameter(type=str),
         "num_codes": component_spec.ExecutionParameter(type=int),
         "image": component_spec.ExecutionParameter(type=str),
+        "batch_size": component_spec.ExecutionParameter(type=int),
         "example_splits": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
@@ -55,6 +56,7 @@ class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
         num_codes: int,
         image: tuple[int, int, int],
         baseline_model: types.BaseChannel | None = None,
+        batch_size: int = 256,
         example_splits: tuple[str, ...] = ("eval",),
         code_version: str = "",
     ):
@@ -68,6 +70,7 @@ class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
             image: H, W, C of the images.
             baseline_model: the last release as `components.baseline` hands it out; where it
                 holds none, thresholds on change do not apply.
+            batch_size: images that a model is given at a time, which bounds the memory.
             example_splits: splits that are measured, together.
             code_version: changes when the code does, so that no stale result is reused.
         """
@@ -79,6 +82,7 @@ class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
                 gate=gate.model_dump_json(),
                 num_codes=num_codes,
                 image=json_utils.dumps(list(image)),
+                batch_size=batch_size,
                 example_splits=json_utils.dumps(list(example_splits)),
                 code_version=code_version,
                 evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),

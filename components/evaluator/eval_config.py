@@ -15,10 +15,18 @@ from components.evaluator.config import HIGHER_IS_BETTER, METRICS, GateConfig, T
 SIGNATURE = "evaluate"
 
 
-def eval_config(gate: GateConfig, num_codes: int, image: tuple[int, int, int]) -> tfma.EvalConfig:
+def eval_config(
+    gate: GateConfig, num_codes: int, image: tuple[int, int, int], batch_size: int
+) -> tfma.EvalConfig:
     """What TFMA measures and checks: all metrics, overall and per label, against the gate."""
     return tfma.EvalConfig(
-        model_specs=[tfma.ModelSpec(model_type=tfma.TF_GENERIC, signature_name=SIGNATURE)],
+        model_specs=[
+            tfma.ModelSpec(
+                model_type=tfma.TF_GENERIC,
+                signature_name=SIGNATURE,
+                inference_batch_size=batch_size,
+            )
+        ],
         slicing_specs=[
             tfma.SlicingSpec(),
             tfma.SlicingSpec(feature_keys=[features.LABEL]),

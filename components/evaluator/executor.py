@@ -37,7 +37,9 @@ class Executor(executor.Executor):
             input_dict = {k: v for k, v in input_dict.items() if k != "baseline_model"}
         gate = GateConfig.model_validate_json(exec_properties["gate"])
         image = json_utils.loads(exec_properties["image"])
-        config = eval_config(gate, exec_properties["num_codes"], image)
+        config = eval_config(
+            gate, exec_properties["num_codes"], image, exec_properties["batch_size"]
+        )
         hook = extractors.custom_extractors
         theirs = {
             "eval_config": to_json(config),

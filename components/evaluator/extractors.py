@@ -1,4 +1,4 @@
-"""How held-out images reach the metrics: in batches that are bounded in pixels."""
+"""How held-out images reach the metrics: in batches that the models can take."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ import tensorflow_model_analysis as tfma
 
 from components import features
 
-# One call of the model gets at most this many bytes of pixels, and this many images, so that
-# its activations stay bounded whatever the size of the images.
-_PIXEL_BYTES = 4 << 20
-_IMAGES = 256
-
 _OVERALL = ()
 
 
@@ -29,8 +24,9 @@ def custom_extractors(
     split into one batch per label, and the whole batch counts for the overall slice.
     """
     del tensor_adapter_config
+    at_once = eval_config.model_specs[0].inference_batch_size
     return [
-        tfma.extractors.Extractor("BoundBatch", beam.FlatMap(_bounded)),
+        tfma.extractors.Extractor("BoundBatch", beam.FlatMap(_bounded, at_once)),
         tfma.extractors.FeaturesExtractor(eval_config=eval_config),
         tfma.extractors.PredictionsExtractor(
             eval_config=eval_config, eval_shared_model=eval_shared_model
@@ -42,11 +38,9 @@ def custom_extractors(
     ]
 
 
-def _bounded(extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
-    """Splits a batch into batches that the model can take, without copying."""
+def _bounded(extracts: tfma.Extracts, size: int) -> Iterator[tfma.Extracts]:
+    """Splits a batch into batches of at most `size` images, without copying."""
     records: pa.RecordBatch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
-    image_bytes = max(1, records.nbytes // max(1, records.num_rows))
-    size = max(1, min(_IMAGES, _PIXEL_BYTES // image_bytes))
     for start in range(0, records.num_rows, size):
         yield {**extracts, tfma.ARROW_RECORD_BATCH_KEY: records.slice(start, size)}
 

@@ -28,6 +28,7 @@ from tfx_bsl.coders import example_coder
 
 from components import features
 from components.errors import PipelineError
+from models.precision import full_float32
 
 SIGNATURE = "pixels"
 
@@ -111,6 +112,7 @@ class _Encode(beam.DoFn):
         self._images = beam.metrics.Metrics.counter("Tokenizer", "images")
 
     def setup(self) -> None:
+        full_float32()
         # One model per process, however many threads work in it.
         self._model = self._shared.acquire(lambda: tf.saved_model.load(self._model_path))
         self._signature = self._model.signatures[SIGNATURE]

@@ -21,29 +21,29 @@ class CheckpointMirror:
 
     Args:
         uri: folder of the object store; what it holds is copied here at once.
-        writes: whether `push` writes; with several workers one of them does.
     """
 
-    def __init__(self, uri: str, writes: bool):
-        self._remote, self._writes = Folder(uri), writes
+    def __init__(self, uri: str):
+        self._remote = Folder(uri)
         self.path = Path(tempfile.mkdtemp(prefix="checkpoints-"))
-        # Files of this name never change, but for the states.
-        self._there = set(self._remote.find())
-        self._remote.download(sorted(self._there), self.path)
+        self._remote.download(sorted(self._remote.find()), self.path)
+        self._there = self._local()
 
     def push(self) -> None:
         """Brings the object store to what the local folder holds."""
-        if not self._writes:
-            return
-        local = {
-            path.relative_to(self.path).as_posix(): path
+        local = self._local()
+        states = {name for name in local if name.rsplit("/", 1)[-1] == _STATE}
+        new = {name for name in local if local[name] != self._there.get(name)} - states
+        self._remote.put({name: self.path / name for name in sorted(new)})
+        for name in sorted(states):
+            self._remote.write(name, (self.path / name).read_bytes())
+        self._remote.delete(sorted(self._there.keys() - local.keys()))
+        self._there = local
+
+    def _local(self) -> dict[str, int]:
+        """Files of the local folder, and when each was written, in nanoseconds."""
+        return {
+            path.relative_to(self.path).as_posix(): path.stat().st_mtime_ns
             for path in self.path.rglob("*")
             if path.is_file()
         }
-        states = {name for name in local if name.rsplit("/", 1)[-1] == _STATE}
-        new = {name: local[name] for name in local.keys() - self._there - states}
-        self._remote.put(dict(sorted(new.items())))
-        for name in sorted(states):
-            self._remote.write(name, local[name].read_bytes())
-        self._remote.delete(sorted(self._there - local.keys()))
-        self._there = set(local)

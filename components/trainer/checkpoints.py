@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -16,46 +16,40 @@ from components.trainer.checkpoint_mirror import CheckpointMirror
 class Checkpoints:
     """What a training is continued from, in a directory that outlives the run.
 
+    Of several workers the chief alone has one, and hands on what it has read (`copies.broadcast`):
+    two processes that write and clean up one folder take each other's files away.
+
     A checkpoint appears whole or not at all: TensorFlow writes it under another name first.
 
     Args:
         directory: for the checkpoints, a folder or a URI; `best/` in it for the best.
-        model, optimizer: whose variables are kept.
-        others: further variables.
+        variables: what is kept, by kind.
         keep: how many of the last are kept.
-        writes: whether this worker writes to a URI; with several, one of them does.
     """
 
     def __init__(
-        self,
-        directory: str,
-        model: keras.Model,
-        optimizer: keras.Optimizer,
-        others: Sequence[tf.Variable],
-        keep: int,
-        writes: bool = True,
+        self, directory: str, variables: Mapping[str, Sequence[keras.Variable]], keep: int
     ):
-        self._mirror = CheckpointMirror(directory, writes) if is_remote(directory) else None
+        self._mirror = CheckpointMirror(directory) if is_remote(directory) else None
         if self._mirror:
             directory = str(self._mirror.path)
         # Variables by name of list and place: followed through its attributes, a Keras model
-        # loses the layers that it keeps in Python lists, the state of their dropout with them.
+        # loses the layers that it keeps in Python lists.
         self._checkpoint = tf.train.Checkpoint(
-            model=[variable.value for variable in model.variables],
-            optimizer=[variable.value for variable in optimizer.variables],
-            others=list(others),
+            **{kind: [each.value for each in found] for kind, found in variables.items()}
         )
         self._last = tf.train.CheckpointManager(self._checkpoint, directory, max_to_keep=keep)
         best = os.path.join(directory, "best")
         self._best = tf.train.CheckpointManager(self._checkpoint, best, max_to_keep=1)
 
-    def restore_last(self) -> bool:
-        """Goes back to the last checkpoint; False where there is none."""
-        return self._restore(self._last)
+    def restore_last(self, steps: int) -> bool:
+        """Goes back to the last checkpoint of at most `steps` steps; False where there is none."""
+        fitting = [path for path in self._last.checkpoints if _step(path) <= steps]
+        return self._restore(fitting[-1] if fitting else None)
 
     def restore_best(self) -> bool:
         """Goes back to the best checkpoint; False where there is none."""
-        return self._restore(self._best)
+        return self._restore(self._best.latest_checkpoint)
 
     def save(self, step: int) -> None:
         """Keeps the training as it is now.
@@ -69,10 +63,10 @@ class Checkpoints:
         """As `save`, in the place of the best."""
         self._save(self._best, step)
 
-    def _restore(self, manager: tf.train.CheckpointManager) -> bool:
-        if not manager.latest_checkpoint:
+    def _restore(self, path: str | None) -> bool:
+        if not path:
             return False
-        self._checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+        self._checkpoint.restore(path).assert_consumed()
         return True
 
     def _save(self, manager: tf.train.CheckpointManager, step: int) -> None:
@@ -91,6 +85,10 @@ class Checkpoints:
             ) from error
         if self._mirror:
             self._mirror.push()
+
+
+def _step(path: str) -> int:
+    return int(path.rsplit("-", 1)[1])
 
 
 def _remove_partial(prefix: str, failure: Exception) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field
 from models.config import NetworkConfig, Positive, PriorConfig, Section
 
 StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker"]
+Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
@@ -23,8 +24,19 @@ class StageConfig(Section):
     learning_rate: Annotated[float, Field(gt=0.0)] = 3e-4
     # Share of the steps in which the learning rate rises from 0. Default 0.02.
     warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.02
-    # Learning rate at the last step as a share of `learning_rate` (cosine). Default 0.1.
+    # How the learning rate falls after that: `cosine`, `linear`, or `constant`. Default cosine.
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    # Learning rate at the last step as a share of `learning_rate`. Default 0.1.
     final_learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    # Decay, per step, of Adam's moving averages of the gradient and of its square.
+    # Default 0.9, 0.999.
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    # Decoupled weight decay (AdamW): this share of a kernel's weights, times the learning rate,
+    # is taken away at each step; biases and embeddings keep theirs. Default 0.
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    # Equal parts that a device computes its share of the batch in, one after the other; more of
+    # them take less memory and give the same step. Default 1.
+    gradient_accumulation: Positive = 1
     # Largest global norm of the gradient; larger ones are scaled down. Default 1.
     gradient_clip: Annotated[float, Field(gt=0.0)] = 1.0
     # Optimisation steps between two evaluations on the held-out split. Default 1,000.
@@ -37,9 +49,9 @@ class StageConfig(Section):
     # after which training ends and the best weights are exported; 0 trains to the last step and
     # exports the last weights. Default 0.
     patience: Annotated[int, Field(ge=0)] = 0
-    # Decay, per step, of a moving average of the weights, which is what is evaluated and
-    # exported; 0 uses the weights themselves. Default 0.
-    weight_ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    # Decay, per step, of a moving average of the weights and the codebook, which is what is
+    # evaluated and exported; 0 uses the weights themselves. Default 0.
+    weight_ema: Decay = 0.0
     # First and last step of a profile for TensorBoard, in the logs of the training. Default none.
     profile_steps: tuple[Positive, Positive] | None = None
     # Steps in a row whose loss or gradient is no number, and which are skipped, after which

@@ -6,17 +6,22 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
+import numpy as np
 import tensorflow as tf
 
 from components.errors import PipelineError
+from components.trainer import copies
 from components.trainer.augment import Augment
+from components.trainer.averages import Averages
 from components.trainer.checkpoints import Checkpoints
 from components.trainer.config import Precision, StageConfig
 from components.trainer.objective import Objective
-from components.trainer.optimizer import averaged, build_optimizer, warmup_steps
+from components.trainer.optimizer import Adam, state_variable, warmup_steps
 from components.trainer.preemption import Preempted, Preemption
 from components.trainer.progress import LOGGER, Meter
+from components.trainer.records import Batch
 from components.trainer.source import Share, Source
 from components.trainer.steps import Steps
 from components.trainer.strategy import is_chief, num_workers
@@ -68,7 +73,7 @@ def fit(
             failed, a checkpoint cannot be written, or another worker is gone.
         Preempted: SIGTERM came; a checkpoint was written.
     """
-    _check_batch(objective.stage, stage.batch_size, strategy)
+    _check_batch(objective.stage, stage, strategy)
     with _lost_workers_named(objective.stage, strategy):
         data = _distributed(train, strategy, stage.batch_size, seed, augment)
         training = _Training(objective, held_out, stage, strategy, places, jit_compile, precision)
@@ -81,51 +86,75 @@ class _Training:
     def __init__(self, objective, held_out, stage, strategy, places, jit_compile, precision):
         self._objective, self._stage, self._strategy = objective, stage, strategy
         self._held_out, self._places = held_out, places
-        self._variables = objective.model.trainable_variables
+        self._alone = num_workers(strategy) == 1
+        model = objective.model
         with strategy.scope():
-            self._optimizer = build_optimizer(stage, self._variables)
+            self._optimizer = Adam(stage, model.trainable_variables)
+            self._averages = Averages(model, stage.weight_ema)
+            self._best = state_variable("best", (), "float64", math.inf)
+            self._worse_in_a_row = state_variable("worse_in_a_row", (), "int64")
+            self._evaluated = state_variable("evaluated", (), "int64")
         self._steps = Steps(
-            objective, self._optimizer, strategy, stage, jit_compile, precision == "float16"
+            *(objective, self._optimizer, self._averages, strategy, stage),
+            *(jit_compile, precision == "float16"),
         )
-        self._best = tf.Variable(math.inf, dtype=tf.float64, trainable=False)
-        self._worse_in_a_row = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._checkpoints = Checkpoints(
-            places.checkpoints,
-            objective.model,
-            self._optimizer,
-            [*self._steps.variables, self._best, self._worse_in_a_row],
-            stage.keep_checkpoints,
-            is_chief(strategy),
-        )
-        if self._checkpoints.restore_last():
+        kept = {
+            "model": model.variables,
+            "optimizer": self._optimizer.variables,
+            "averages": self._averages.variables,
+            "steps": self._steps.variables,
+            "loop": [self._best, self._worse_in_a_row, self._evaluated],
+        }
+        self._state = [variable for kind in kept.values() for variable in kind]
+        self._checkpoints = None
+        if is_chief(strategy):
+            self._checkpoints = Checkpoints(places.checkpoints, kept, stage.keep_checkpoints)
+            self._checkpoints.restore_last(stage.steps)
+        copies.broadcast(strategy, self._state)
+        if self._step:
             LOGGER.info("%s: going on from step %d", objective.stage, self._step)
         self._meter = Meter(objective.stage, self._step, stage.steps, stage.batch_size)
+        self._since_evaluation: dict[str, np.ndarray] = {}
 
     @property
     def _step(self) -> int:
-        return int(self._steps.step)
+        return self._steps.step
 
     def run(self, data: Callable[[int], Iterator]) -> dict[str, float]:
-        held: dict[str, float] = {}
+        held, steps = {}, self._stage.steps
+        self._compare_copies()
         batches = data(self._step)
-        with self._writer().as_default(), Preemption() as preemption:
-            while self._step < self._stage.steps and not self._exhausted():
-                with self._profiled():
-                    means = self._some_steps(batches)
-                if self._due(self._stage.evaluate_every):
-                    self._check(means)
-                    held = self._evaluate()
-                if self._due(self._stage.checkpoint_every):
-                    self._checkpoints.save(self._step)
-                self._stop_if(preemption)
-                self._meter.restart()
+        with self._writer().as_default(), Preemption(self._steps.stop) as preemption:
+            try:
+                # Of a training that was stopped before it had evaluated.
+                if self._step and self._due(self._stage.evaluate_every):
+                    held = self._evaluated_once(preemption)
+                while self._step < steps and not self._exhausted():
+                    with self._profiled():
+                        stops = self._some_steps(batches)
+                    if (stops or (self._alone and preemption.requested)) and self._step < steps:
+                        raise _Stopped
+                    if self._due(self._stage.evaluate_every):
+                        self._check()
+                        held = self._evaluated_once(preemption)
+                    if self._due(self._stage.checkpoint_every):
+                        self._save()
+                    self._meter.restart()
+            except _Stopped:
+                self._leave()
             return self._finish(held)
 
-    def _some_steps(self, batches) -> dict[str, float]:
+    def _some_steps(self, batches) -> bool:
+        """Takes steps to the next event; whether some worker, of several, was told to stop."""
         count = _until_next_event(self._step, self._stage)
-        means = self._objective.describe(self._steps.run(batches, count))
+        totals = self._steps.run(batches, count)
+        stops = float(totals.pop("stops")) > 0
+        totals = {name: each.numpy().astype("float64") for name, each in totals.items()}
+        means = self._objective.describe(_means(totals))
+        for name, each in totals.items():
+            self._since_evaluation[name] = self._since_evaluation.get(name, 0.0) + each
         now, stage = self._step, self._objective.stage
-        if (skipped := int(self._steps.skipped)) >= self._stage.max_skipped_steps:
+        if (skipped := self._steps.skipped) >= self._stage.max_skipped_steps:
             raise PipelineError(
                 f"{stage}: {self._steps.culprit} has not been finite since step "
                 f"{now - skipped + 1:,}, and {skipped} steps were skipped; lower "
@@ -135,28 +164,36 @@ class _Training:
         rate = self._meter.report(now, shown or {"loss": f"{means['loss']:.4g}"})
         others = {
             "images_per_second": rate,
-            "learning_rate": float(self._optimizer.learning_rate),
+            "learning_rate": float(self._optimizer.learning_rate(self._optimizer.iterations)),
             "skipped_steps": float(self._steps.skipped_in_all),
         }
         _log("train", now, means | others)
-        return means
+        return stops
 
-    def _check(self, means: dict[str, float]) -> None:
-        if self._step >= warmup_steps(self._stage):
-            self._objective.check(means)
+    def _check(self) -> None:
+        """Of all steps since the last evaluation; of fewer, after a restart, it says nothing."""
+        steps = self._step - int(self._evaluated.numpy())
+        totals, self._since_evaluation = self._since_evaluation, {}
+        if self._step >= warmup_steps(self._stage) and totals["steps"] >= 0.5 * steps:
+            self._objective.check(_means(totals))
 
-    def _evaluate(self) -> dict[str, float]:
-        with averaged(self._optimizer, self._variables):
-            held = self._objective.evaluate(self._held_out)
+    def _evaluated_once(self, preemption: Preemption) -> dict[str, float]:
+        if self._step == int(self._evaluated.numpy()):
+            return {}
+        held_out = _Interruptible(self._held_out, lambda: self._agreed(preemption.requested))
+        with self._averages.applied():
+            held = self._objective.evaluate(held_out)
             self._objective.show(self._step)
         _log("held_out", self._step, held)
+        self._evaluated.assign(self._step)
         value = held[self._objective.monitor]
-        if value < float(self._best):
+        if value < float(self._best.numpy()):
             self._best.assign(value)
             self._worse_in_a_row.assign(0)
-            self._checkpoints.save_best(self._step)
+            if self._checkpoints:
+                self._checkpoints.save_best(self._step)
         else:
-            self._worse_in_a_row.assign_add(1)
+            self._worse_in_a_row.assign(self._worse_in_a_row + 1)
         return held
 
     @contextlib.contextmanager
@@ -171,13 +208,18 @@ class _Training:
 
     def _exhausted(self) -> bool:
         patience = self._stage.patience
-        return 0 < patience <= int(self._worse_in_a_row)
+        return 0 < patience <= int(self._worse_in_a_row.numpy())
 
-    def _stop_if(self, preemption: Preemption) -> None:
-        if self._step == self._stage.steps or not self._agreed(preemption.requested):
-            return
-        if not self._due(self._stage.checkpoint_every):
+    def _save(self) -> None:
+        self._compare_copies()
+        if self._checkpoints:
             self._checkpoints.save(self._step)
+
+    def _compare_copies(self) -> None:
+        copies.check(self._strategy, self._state, self._objective.stage, self._step)
+
+    def _leave(self) -> NoReturn:
+        self._save()
         raise Preempted(
             f"{self._objective.stage}: stopped by SIGTERM at step {self._step:,} of "
             f"{self._stage.steps:,}, after a checkpoint; the same command goes on from there"
@@ -185,7 +227,7 @@ class _Training:
 
     def _agreed(self, requested: bool) -> bool:
         """Whether any worker wants to stop: they must do so at the same step."""
-        if num_workers(self._strategy) == 1:
+        if self._alone:
             return requested
         flag = tf.constant(float(requested))
         per_replica = self._strategy.run(lambda: tf.identity(flag))
@@ -193,11 +235,14 @@ class _Training:
         return float(total) > 0.0
 
     def _finish(self, held: dict[str, float]) -> dict[str, float]:
-        if self._stage.patience and self._checkpoints.restore_best():
+        if self._stage.patience and math.isfinite(float(self._best.numpy())):
+            if self._checkpoints:
+                self._checkpoints.restore_best()
+            copies.broadcast(self._strategy, self._state)
             stage, step = self._objective.stage, self._step
             LOGGER.info("%s: the best weights are those of step %d", stage, step)
             held = {}
-        with averaged(self._optimizer, self._variables, keep=True):
+        with self._averages.applied(keep=True):
             return held or self._objective.evaluate(self._held_out)
 
     def _due(self, every: int) -> bool:
@@ -207,6 +252,33 @@ class _Training:
         if is_chief(self._strategy):
             return tf.summary.create_file_writer(self._places.logs)
         return tf.summary.create_noop_writer()
+
+
+class _Stopped(Exception):
+    """Some worker was told to stop, and all of them know it."""
+
+
+class _Interruptible:
+    """A held-out split whose reading ends when the training is to stop."""
+
+    def __init__(self, source: Source, stops: Callable[[], bool]):
+        self._source, self._stops = source, stops
+
+    def once(self, batch_size: int) -> Iterator[Batch]:
+        for batch in self._source.once(batch_size):
+            if self._stops():
+                raise _Stopped
+            yield batch
+
+
+def _means(totals: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of sums over steps; NaN where every one of them was skipped."""
+    steps = totals["steps"]
+    return {
+        name: each / steps if steps else np.full_like(each, np.nan)
+        for name, each in totals.items()
+        if name != "steps"
+    }
 
 
 def _distributed(
@@ -230,12 +302,14 @@ def _distributed(
     return begin
 
 
-def _check_batch(stage: str, batch_size: int, strategy: tf.distribute.Strategy) -> None:
-    replicas = strategy.num_replicas_in_sync
-    if batch_size % replicas:
+def _check_batch(name: str, stage: StageConfig, strategy: tf.distribute.Strategy) -> None:
+    replicas, parts = strategy.num_replicas_in_sync, stage.gradient_accumulation
+    if stage.batch_size % (replicas * parts):
+        shared = f"{replicas} replicas" if replicas > 1 else "one replica"
+        shared += f" in {parts} parts each" if parts > 1 else ""
         raise PipelineError(
-            f"training.{stage}.batch_size is {batch_size}, which {replicas} replicas cannot share "
-            f"evenly; make it a multiple of {replicas}"
+            f"training.{name}.batch_size is {stage.batch_size}, which {shared} cannot share "
+            f"evenly; make it a multiple of {replicas * parts}"
         )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from components.trainer.records import Batch
 from components.trainer.source import Source
+from models.part import Part
+from models.updates import Updates
 
 
 class Objective(Protocol):
@@ -24,14 +27,30 @@ class Objective(Protocol):
     model: keras.Model
     monitor: str
 
-    def loss(self, batch: Batch, step: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`loss` (scalar, the mean over the batch) and what else is worth following."""
+    def loss(self, batch: Batch, step: tf.Tensor, part: Part) -> dict[str, Any]:
+        """Losses of a part of the batch of a step; changes nothing.
 
-    def describe(self, means: dict[str, tf.Tensor]) -> dict[str, float]:
-        """Scalars to log from the means that `loss` returned over some steps."""
+        Returns:
+            `loss` (scalar, the mean over the part), other scalars worth following, means too,
+            and `statistics`, a dict of tensors that add up over the parts.
+        """
 
-    def check(self, described: dict[str, float]) -> None:
-        """PipelineError if a training, once warmed up, is not worth going on with."""
+    def updates(self, losses: dict[str, tf.Tensor], statistics: dict[str, tf.Tensor]) -> Updates:
+        """State of the model after a step, but for what the gradient moves.
+
+        Args:
+            losses, statistics: of the whole batch, as `loss` returns them.
+        """
+
+    def describe(self, means: dict[str, np.ndarray]) -> dict[str, float]:
+        """Scalars to log from the means of losses and statistics over some steps."""
+
+    def check(self, means: dict[str, np.ndarray]) -> None:
+        """PipelineError if a training, once warmed up, is not worth going on with.
+
+        Args:
+            means: of losses and statistics, over the steps between two evaluations.
+        """
 
     def evaluate(self, held_out: Source) -> dict[str, float]:
         """Scalars over the whole held-out split."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
@@ -19,8 +21,11 @@ from components.trainer.source import Source
 from components.trainer.strategy import build_strategy, is_chief
 from models.export import export_release, restore_vqvae
 from models.images import unpack_pixels
+from models.memory import codes_at_once
+from models.part import Part
 from models.precision import precision
 from models.prior import GatedPixelCNN
+from models.updates import Updates
 from models.vqvae import VQVAE
 
 # Directory beside the combined SavedModel for the three that are served.
@@ -118,32 +123,37 @@ class PriorObjective:
         self._log_prob = tf.function(prior.log_prob, reduce_retracing=True)
         self._sample = tf.function(prior.sample)
 
-    def loss(self, batch: Batch, step: tf.Tensor) -> dict[str, tf.Tensor]:
-        labels = self._hide_some(batch[features.LABEL], step)
-        log_prob = self.model.log_prob(batch[features.CODES], labels, training=True)
-        return {"loss": -tf.reduce_mean(log_prob) / self._codes_per_image}
+    def loss(self, batch: Batch, step: tf.Tensor, part: Part) -> dict[str, Any]:
+        labels = self._hide_some(batch[features.LABEL], step, part)
+        key = tf.stack([tf.constant(self._seed, tf.int64), step * part.of + part.index])
+        log_prob = self.model.log_prob(batch[features.CODES], labels, dropout_key=key)
+        return {"loss": -tf.reduce_mean(log_prob) / self._codes_per_image, "statistics": {}}
 
-    def _hide_some(self, labels, step):
+    def updates(self, losses: dict[str, tf.Tensor], statistics: dict[str, tf.Tensor]) -> Updates:
+        return []
+
+    def _hide_some(self, labels, step, part: Part):
         """Labels with a share of them replaced by -1, so that both kinds of sampling work."""
         fraction = self.model.config.unconditional_fraction
         seed = tf.stack([tf.constant(self._seed, tf.int64), step])
-        # Drawn for the whole batch, of which this replica has its part.
-        replica = tf.distribute.get_replica_context()
-        count, here = tf.shape(labels)[0], replica.replica_id_in_sync_group
-        drawn = tf.random.stateless_uniform([count * replica.num_replicas_in_sync], seed)
-        hidden = drawn[here * count : (here + 1) * count] < fraction
+        # Drawn for the whole batch, of which this is a part.
+        count = tf.shape(labels)[0]
+        drawn = tf.random.stateless_uniform([count * part.of], seed, alg="philox")
+        hidden = drawn[part.index * count : (part.index + 1) * count] < fraction
         return tf.where(hidden, features.NO_LABEL, labels)
 
-    def describe(self, means: dict[str, tf.Tensor]) -> dict[str, float]:
+    def describe(self, means: dict[str, np.ndarray]) -> dict[str, float]:
         nats = float(means["loss"])
         return {"loss": nats, "bits_per_code": nats / math.log(2.0)}
 
-    def check(self, described: dict[str, float]) -> None:
+    def check(self, means: dict[str, np.ndarray]) -> None:
         pass
 
     def evaluate(self, held_out: Source) -> dict[str, float]:
         conditional, unconditional, images = 0.0, 0.0, 0
-        for batch in held_out.once(256):
+        prior = self.model
+        at_once = codes_at_once(prior.config, prior.code_shape, prior.num_codes)
+        for batch in held_out.once(at_once):
             codes, labels = batch[features.CODES], batch[features.LABEL]
             # A label that training never saw says nothing.
             known = tf.where(labels < self.model.num_classes, labels, features.NO_LABEL)

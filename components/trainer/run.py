@@ -6,19 +6,21 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import keras
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components import library_versions
+from components.code_version import code_version
 from components.trainer.augment import Augment
 from components.trainer.config import TrainerSettings
 from components.trainer.loop import Places, fit
 from components.trainer.objective import Objective
 from components.trainer.records import Parse, find_files
 from components.trainer.source import Source
+from models.precision import full_float32
 
 # Bytes at the end of a data file by which its contents are known.
 _END = 64 * 1024
@@ -50,6 +52,7 @@ def read_data(fn_args: FnArgs, parse: Parse, settings: TrainerSettings) -> Data:
 
 def make_reproducible(seed: int) -> None:
     """A seed fixes the result on one machine."""
+    full_float32()
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
@@ -91,15 +94,31 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         own.assign(theirs.value)
 
 
+# Settings that decide when a training ends, what it says and where it computes, but not what a
+# step does to the weights.
+_NOT_OF_A_STEP: dict[str, Any] = {
+    "checkpoints": True,
+    "code_version": True,
+    "jit_compile": True,
+    "strategy": True,
+    "stage": {
+        *("steps", "evaluate_every", "checkpoint_every", "keep_checkpoints", "profile_steps"),
+        *("patience", "max_skipped_steps", "min_code_usage"),
+    },
+}
+
+
 def _checkpoints(stage: str, settings: TrainerSettings, inputs: Sequence[str]) -> str:
-    """A directory named by all that decides the result: settings, code, libraries, data, inputs.
+    """A directory named by all that decides what a step does: settings, data, inputs, the code.
 
     A rerun of an interrupted training finds it again, although TFX gives it another output
-    directory; a training with any other data, settings, code or libraries does not. What it does
-    not find stays: with the libraries of before, training goes on.
+    directory, and so does one that is to take more steps; a training with any other data or
+    network does not. Of the code, the modules of the step and of the network count, and the
+    libraries that compute it. What is not found stays: with those of before, training goes on.
     """
+    code = code_version("components.trainer.steps", "components.trainer.augment", f"models.{stage}")
     libraries = library_versions.describe(library_versions.WEIGHTS)
-    text = "\n".join([settings.model_dump_json(), libraries, *inputs])
+    text = "\n".join([settings.model_dump_json(exclude=_NOT_OF_A_STEP), code, libraries, *inputs])
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
     return os.path.join(settings.checkpoints, f"{stage}-{key}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,15 +20,16 @@ from components.trainer.source import Source
 from components.trainer.strategy import build_strategy, is_chief
 from models import metrics
 from models.export import export_vqvae
+from models.memory import images_at_once
+from models.part import Part
 from models.precision import precision
+from models.updates import Updates
 from models.vqvae import VQVAE
 
 # Encodings per code that the codebook is first placed on, and the most of them altogether: a
 # large codebook gets fewer per code, so that the start stays short beside the training.
 _POINTS_PER_CODE = 128
 _MOST_POINTS = 2**18
-# Images encoded at a time for that.
-_ENCODED = 256
 _SHOWN = 16
 
 
@@ -61,9 +63,10 @@ def place_codebook(vqvae: VQVAE, train: Source, seed: int) -> None:
         return
     points = min(_POINTS_PER_CODE * quantizer.num_codes, _MOST_POINTS)
     images = -(-points // math.prod(vqvae.config.code_shape))
+    at_once = min(images_at_once(vqvae.config), images)
     encodings = [
         vqvae.encodings(batch[features.IMAGE])
-        for batch in train.batches(min(_ENCODED, images), seed).take(-(-images // _ENCODED))
+        for batch in train.batches(at_once, seed).take(-(-images // at_once))
     ]
     vqvae.quantizer.initialize(tf.concat(encodings, axis=0)[:images])
 
@@ -80,16 +83,15 @@ class VQVAEObjective:
         self._shown = shown  # uint8 [N, H, W, C], the same originals at every evaluation
         self._measure = tf.function(vqvae.measure, reduce_retracing=True)
 
-    def loss(self, batch: Batch, step: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = self.model(batch[features.IMAGE], training=True)
-        codes = tf.reshape(outputs.pop("codes"), [-1])
-        ones = tf.ones_like(codes, outputs["loss"].dtype)
-        # Not tf.math.bincount, which XLA cannot compile.
-        counts = tf.math.unsorted_segment_sum(ones, codes, self.model.quantizer.num_codes)
-        return {**outputs, "code_counts": counts}
+    def loss(self, batch: Batch, step: tf.Tensor, part: Part) -> dict[str, Any]:
+        outputs = self.model(batch[features.IMAGE], training=True, part=part)
+        return {name: each for name, each in outputs.items() if name != "codes"}
 
-    def describe(self, means: dict[str, tf.Tensor]) -> dict[str, float]:
-        used = np.count_nonzero(means["code_counts"])
+    def updates(self, losses: dict[str, tf.Tensor], statistics: dict[str, tf.Tensor]) -> Updates:
+        return self.model.updates(losses, statistics)
+
+    def describe(self, means: dict[str, np.ndarray]) -> dict[str, float]:
+        used = np.count_nonzero(means["counts"])
         return {
             "loss": float(means["loss"]),
             self.model.likelihood.loss_name: float(means["reconstruction_loss"]),
@@ -102,11 +104,11 @@ class VQVAEObjective:
             "codes_used": float(used),
         }
 
-    def check(self, described: dict[str, float]) -> None:
-        used, num_codes = described["codes_used"], self.model.quantizer.num_codes
+    def check(self, means: dict[str, np.ndarray]) -> None:
+        used, num_codes = np.count_nonzero(means["counts"]), self.model.quantizer.num_codes
         if used < self._min_code_usage * num_codes:
             raise PipelineError(
-                f"vqvae: the codebook has collapsed, {used:.0f} of {num_codes:,} codes are in use "
+                f"vqvae: the codebook has collapsed, {used} of {num_codes:,} codes are in use "
                 f"(training.vqvae.min_code_usage is {self._min_code_usage}); use "
                 "model.quantizer.kind ema with kmeans_iterations and restart_threshold above 0, "
                 "or a lower training.vqvae.learning_rate"
@@ -115,7 +117,7 @@ class VQVAEObjective:
     def evaluate(self, held_out: Source) -> dict[str, float]:
         config = self.model.config
         sums = metrics.Sums.zero(self.model.quantizer.num_codes, config.image.hwc)
-        for batch in held_out.once(256):
+        for batch in held_out.once(images_at_once(config)):
             sums.update(self._measure(batch[features.IMAGE]))
         names = ("nmse", "psnr", "code_usage", "perplexity")
         return {name: metrics.METRICS[name](sums) for name in names}

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from models.likelihoods.likelihood import LEVELS, Likelihood, to_image
+from models.updates import Updates
 
 
 class GaussianLikelihood(Likelihood):
@@ -41,24 +42,22 @@ class GaussianLikelihood(Likelihood):
             autocast=False,
         )
 
-    def loss(self, pixels, parameters, training: bool = False):
+    def loss(self, pixels, parameters):
         """Squared error over the data's variance, the mean over everything; a scalar.
 
         No unit: 1 is what the mean colour scores, and on the training images it is NMSE. It is
         the Gaussian's -ln p per pixel value up to a constant and the factor
         2 · variance / data_variance, which keeps the gradient from growing as the error falls.
         Commitment is a mean as well, so beta relates them as in the paper's own code.
-
-        In training the running variance follows the error of the global batch.
         """
-        error = self._error(pixels, parameters)
-        if training:
-            replica = tf.distribute.get_replica_context()
-            mean = tf.stop_gradient(error)
-            if replica.num_replicas_in_sync > 1:
-                mean = replica.all_reduce(tf.distribute.ReduceOp.MEAN, mean)
-            self.variance.assign(self.DECAY * self.variance + (1.0 - self.DECAY) * mean)
+        x = tf.cast(pixels, self.dtype) / 255.0 - self.CENTRE
+        error = tf.reduce_mean(tf.square(x - tf.cast(parameters, self.dtype)))
         return error / self.data_variance
+
+    def updates(self, loss) -> Updates:
+        """The running variance follows the error of the batch."""
+        error = loss * self.data_variance
+        return [(self.variance, self.DECAY * self.variance + (1.0 - self.DECAY) * error)]
 
     def images(self, parameters):
         """The mean image, which is also the most likely one. uint8 `[N, H, W, C]`."""
@@ -83,10 +82,6 @@ class GaussianLikelihood(Likelihood):
 
     def _mean(self, parameters):
         return (tf.cast(parameters, self.dtype) + self.CENTRE) * 255.0
-
-    def _error(self, pixels, parameters):
-        x = tf.cast(pixels, self.dtype) / 255.0 - self.CENTRE
-        return tf.reduce_mean(tf.square(x - tf.cast(parameters, self.dtype)))
 
 
 def _log_normal_cdf(x):

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from models.precision import state_dtype
+from models.updates import Updates
 
 # Grey levels of a uint8 pixel.
 LEVELS = 256
@@ -57,20 +58,20 @@ class Likelihood(keras.layers.Layer, abc.ABC):
         """-log2 p(pixels | parameters) of each image. float32 `[N]`."""
         return self._nats_per_image(pixels, parameters) / math.log(2.0)
 
-    def loss(self, pixels, parameters, training: bool = False):
+    def loss(self, pixels, parameters):
         """Reconstruction term of the training loss: -ln p in nats per pixel value; a scalar.
 
         The mean over N·H·W·C, so that neither the size of the images nor that of the batch
         changes its scale: it starts near ln 256 ≈ 5.5, and divided by ln 2 it is the decoder's
         share of bits/dim. The commitment term beside it is a mean over N·h·w·D, so relative to
         the sums of eq. 3 in the paper, beta counts (H·W·C) / (h·w·D) fold.
-
-        Args:
-            training: lets a likelihood follow statistics of the batch.
         """
-        del training
         values = math.prod(pixels.shape[1:])
         return tf.reduce_mean(self._nats_per_image(pixels, parameters)) / values
+
+    def updates(self, loss) -> Updates:
+        """State after a step of training, given `loss` of the whole batch. By default, none."""
+        return []
 
     def _nats_per_image(self, pixels, parameters):
         nats = self.nats(pixels, parameters)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from models.config import QuantizerConfig
+from models.part import Part
 from models.quantizers.vector import VectorQuantizer
+from models.updates import Updates
 
 
 class EMAQuantizer(VectorQuantizer):
@@ -15,9 +17,9 @@ class EMAQuantizer(VectorQuantizer):
         m_i <- γ m_i + (1 - γ) Σ_j z_ij
         e_i  = m_i / N_i                  N_i with Laplace smoothing, for the division only
 
-    The sums run over the whole global batch, so that the codebook stays the same on every
-    replica. A code that nothing is assigned to any more is moved onto an encoding of the
-    current batch, its embedding, count and sum together.
+    The sums run over the whole batch, so that the codebook stays the same on every replica. A
+    code that nothing is assigned to any more is moved onto an encoding of the current batch, its
+    embedding, count and sum together.
 
     Args:
         config: sizes and rates.
@@ -35,7 +37,9 @@ class EMAQuantizer(VectorQuantizer):
         self.counts = self._state("counts", (config.num_codes,), "ones")
         self.sums = self._state("sums", self.embedding.shape, "zeros")
         self.sums.assign(self.codebook())
-        self.steps = self._state("steps", (), "zeros", dtype="int32")
+        # Not int32: TensorFlow keeps such variables on the CPU, out of reach of a step that is
+        # compiled for a GPU.
+        self.steps = self._state("steps", (), "zeros", dtype="int64")
 
     def _state(self, name, shape, initializer, dtype=None):
         return self.add_weight(
@@ -55,68 +59,65 @@ class EMAQuantizer(VectorQuantizer):
         self.counts.assign(share)
         self.sums.assign(centres * share[:, None])
 
-    def _learn(self, flat, codes) -> None:
+    def _statistics(self, flat, codes, part: Part) -> dict[str, tf.Tensor]:
+        statistics = super()._statistics(flat, codes, part)
+        statistics["sums"] = tf.math.unsorted_segment_sum(flat, codes, self.num_codes)  # (K, d)
+        if self.config.restart_threshold > 0:
+            statistics["candidates"] = self._candidates(flat, part)
+        return statistics
+
+    def updates(self, statistics: dict[str, tf.Tensor]) -> Updates:
+        """Codebook, counts and sums after a step, by the formulas above."""
         k, decay = self.num_codes, self.config.decay
-        replica = tf.distribute.get_replica_context()
-        ones = tf.ones_like(codes, flat.dtype)
-        batch_counts = tf.math.unsorted_segment_sum(ones, codes, k)  # (K,)
-        batch_sums = tf.math.unsorted_segment_sum(flat, codes, k)  # (K, d)
-        # Encodings on each replica: this one's in its own place.
-        here = tf.range(replica.num_replicas_in_sync) == replica.replica_id_in_sync_group
-        rows = tf.where(here, tf.cast(tf.shape(flat)[0], flat.dtype), 0.0)  # (R,)
-        if replica.num_replicas_in_sync > 1:
-            batch_counts, batch_sums, rows = replica.all_reduce(
-                tf.distribute.ReduceOp.SUM, [batch_counts, batch_sums, rows]
-            )
-        rows = tf.cast(rows, tf.int32)
+        encodings = tf.reduce_sum(statistics["counts"])
         # An even split has count 1 whatever the batch, so that rates and thresholds keep
         # their meaning when the batch size changes. An empty batch changes nothing but by decay.
-        scale = tf.math.divide_no_nan(tf.cast(k, flat.dtype), tf.reduce_sum(batch_counts))
-        counts = decay * self.counts + (1.0 - decay) * scale * batch_counts
-        sums = decay * self.sums + (1.0 - decay) * scale * batch_sums
+        scale = tf.math.divide_no_nan(tf.cast(k, self.dtype), encodings)
+        counts = decay * self.counts + (1.0 - decay) * scale * statistics["counts"]
+        sums = decay * self.sums + (1.0 - decay) * scale * statistics["sums"]
 
         total = tf.reduce_sum(counts)
         smoothed = (counts + self.EPSILON) / (total + k * self.EPSILON) * total
         embedding = self._scaled(sums / smoothed[:, None])
 
         if self.config.restart_threshold > 0:
-            dead = counts < self.config.restart_threshold  # (K,)
-            dead &= tf.reduce_sum(rows) > 0
-            candidates = self._candidates(flat, rows, replica)  # (K, d)
+            candidates = statistics["candidates"]  # (K, d)
+            dead = (counts < self.config.restart_threshold) & (encodings > 0)  # (K,)
             embedding = tf.where(dead[:, None], candidates, embedding)
             counts = tf.where(dead, tf.cast(self.RESTARTED_SHARE, counts.dtype), counts)
             sums = tf.where(dead[:, None], candidates * self.RESTARTED_SHARE, sums)
-        self.embedding.assign(embedding)
-        self.counts.assign(counts)
-        self.sums.assign(sums)
-        self.steps.assign(self.steps + 1)
+        return [
+            (self.embedding, embedding),
+            (self.counts, counts),
+            (self.sums, sums),
+            (self.steps, tf.convert_to_tensor(self.steps) + 1),
+        ]
 
-    def _candidates(self, flat, rows, replica):
-        """K encodings drawn from the whole global batch, the same on every replica.
+    def _candidates(self, flat, part: Part):
+        """This part's rows among K encodings that are drawn from the whole batch, else zeros.
 
         They are distinct rows where there are K of them. Which rows depends on the seed and the
-        step alone, not on how the batch is spread over replicas.
+        step alone, not on how the batch is cut into parts; their sum over the parts is all of
+        them.
 
         Args:
-            flat: `[P, d]`, this replica's encodings.
-            rows: int32 `[R]`, encodings on each replica.
+            flat: `[P, d]`, the encodings of this part.
+            part: the parts have equally many.
         """
-        total = tf.maximum(tf.reduce_sum(rows), 1)
-        seed = tf.stack([tf.constant(self.seed, tf.int32), tf.convert_to_tensor(self.steps)])
-        # The same generator on every device, so that compiled and plain steps agree.
+        count = tf.shape(flat)[0]
+        total = tf.maximum(count * part.of, 1)
+        seed = tf.stack([tf.constant(self.seed, tf.int64), tf.convert_to_tensor(self.steps)])
+        # The same generator on every device. (XLA's draws other numbers from the same seed.)
         noise = tf.random.stateless_uniform([self.num_codes + 1], seed, alg="philox")
         # One from each of K equal stretches of the batch, beginning anywhere: no sorting.
         stretch = tf.maximum(total // self.num_codes, 1)
         within = tf.cast(noise[1:] * tf.cast(stretch, tf.float32), tf.int32)
         first = tf.cast(noise[0] * tf.cast(total, tf.float32), tf.int32)
         chosen = (first + tf.range(self.num_codes) * stretch + within) % total  # (K,)
-        # A row to point at, also where a replica has none.
-        flat = tf.pad(flat, [[0, 1 - tf.minimum(tf.shape(flat)[0], 1)], [0, 0]])
-        if replica.num_replicas_in_sync == 1:
+        # A row to point at, also where there is none.
+        flat = tf.pad(flat, [[0, 1 - tf.minimum(count, 1)], [0, 0]])
+        if part.of == 1:
             return tf.gather(flat, chosen)
-        # Each replica contributes the rows that it holds.
-        here = replica.replica_id_in_sync_group
-        local = chosen - tf.cumsum(rows, exclusive=True)[here]
-        held = (local >= 0) & (local < rows[here])
-        own = tf.where(held[:, None], tf.gather(flat, tf.where(held, local, 0)), 0.0)
-        return replica.all_reduce(tf.distribute.ReduceOp.SUM, own)
+        local = chosen - part.index * count
+        held = (local >= 0) & (local < count)
+        return tf.where(held[:, None], tf.gather(flat, tf.where(held, local, 0)), 0.0)

@@ -9,8 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from models.config import QuantizerConfig
+from models.part import WHOLE, Part
 from models.precision import state_dtype
-from models.quantizers.interface import Quantized, join_groups, join_lookup, split_groups
+from models.quantizers.interface import (
+    Quantized,
+    count_codes,
+    join_groups,
+    join_lookup,
+    split_groups,
+)
+from models.updates import Updates
 
 
 class FiniteScalarQuantizer(keras.layers.Layer):
@@ -33,13 +41,13 @@ class FiniteScalarQuantizer(keras.layers.Layer):
 
     Call arguments:
         z: float `[..., D]`, D = g · number of levels.
-        training: has no effect.
+        training: counts the codes.
 
     Raises:
         ValueError: if the last dimension of `z` is not D.
     """
 
-    # Keeps the outermost levels from being half as wide as the others.
+    # As in the paper's own code: tanh ends this share of its range short of the outermost levels.
     MARGIN = 1e-3
 
     def __init__(self, config: QuantizerConfig, **kwargs):
@@ -57,7 +65,7 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         self.centre = self._per_channel("centre", "zeros")
         self.scale = self._per_channel("scale", "ones")
 
-    def call(self, z, training: bool = False) -> Quantized:
+    def call(self, z, training: bool = False, part: Part = WHOLE) -> Quantized:
         z = tf.convert_to_tensor(z)
         flat = split_groups(z, self.config.embedding_dim, self.groups)  # (P, d)
         flat = (flat - self.centre) / self.scale
@@ -65,8 +73,13 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         rounded = bounded + tf.stop_gradient(tf.round(bounded) - bounded)
         digits = tf.cast(tf.round(bounded) + self._half_width, tf.int32)
         codes = tf.reduce_sum(digits * self._place_values, axis=1)
+        statistics = {"counts": count_codes(codes, self.num_codes, self.dtype)} if training else {}
         quantized, codes = join_groups(rounded / self._half_width, codes, z, self.groups)
-        return Quantized(quantized, codes, {})
+        return Quantized(quantized, codes, {}, statistics)
+
+    def updates(self, statistics: dict[str, tf.Tensor]) -> Updates:
+        """Nothing: there is no codebook."""
+        return []
 
     def initialize(self, z) -> None:
         """Takes the centre and the scale of each channel of a code from encodings.

@@ -6,7 +6,9 @@ from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
+from models.part import WHOLE, Part
 from models.precision import state_dtype
+from models.updates import Updates
 
 
 class Quantized(NamedTuple):
@@ -16,15 +18,23 @@ class Quantized(NamedTuple):
         quantized: float32 `[..., D]`, the vectors of the codes, with a gradient for the encoder.
         codes: int32 `[...]`, or `[..., g]` with g > 1 codes per position.
         losses: name -> scalar; terms to add to the training loss, already weighted.
+        statistics: in training, name -> sums over the encodings that were quantized, without a
+            gradient; those of several parts of a batch add up. `counts`, float32 `[K]`: how
+            often each code was chosen.
     """
 
     quantized: tf.Tensor
     codes: tf.Tensor
     losses: dict[str, tf.Tensor]
+    statistics: dict[str, tf.Tensor]
 
 
 class Quantizer(Protocol):
     """A Keras layer between the encoder and the decoder.
+
+    Calling it changes nothing. What a codebook learns from, other than the gradient, are the
+    statistics of the call: whoever trains adds them up over the whole batch and then assigns
+    `updates`.
 
     With `groups` g > 1 the D channels of a position are cut into g equal parts, and each part has
     a code of its own. All parts share one codebook: a code means the same vector in every group,
@@ -40,8 +50,11 @@ class Quantizer(Protocol):
     num_codes: int
     groups: int
 
-    def __call__(self, z, training: bool = False) -> Quantized:
+    def __call__(self, z, training: bool = False, part: Part = WHOLE) -> Quantized:
         """Quantizes float `[..., D]`. ValueError if the last dimension is not D."""
+
+    def updates(self, statistics: dict[str, tf.Tensor]) -> Updates:
+        """Its state after a step, given the statistics of the whole batch."""
 
     def initialize(self, z) -> None:
         """Fits the quantizer to float `[..., D]`, encodings of real images, before training."""
@@ -51,6 +64,12 @@ class Quantizer(Protocol):
 
     def codebook(self) -> tf.Tensor:
         """The vector of each code, float32 `[K, D / g]`."""
+
+
+def count_codes(codes, num_codes: int, dtype: str):
+    """How often each code occurs. int `[P]` -> float `[K]`."""
+    # Not tf.math.bincount, which XLA cannot compile.
+    return tf.math.unsorted_segment_sum(tf.ones_like(codes, dtype), codes, num_codes)
 
 
 def split_groups(z, dim: int, groups: int):

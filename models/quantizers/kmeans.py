@@ -21,7 +21,8 @@ def kmeans(points, clusters: int, iterations: int, seed: int, spherical: bool = 
     Args:
         points: float32 `[P, D]`; of length 1 if `spherical`.
         clusters: K.
-        iterations: Lloyd iterations; an empty cluster keeps its centre.
+        iterations: Lloyd iterations after the first, which there is in any case; an empty
+            cluster keeps its centre.
         seed: integer.
         spherical: keeps the centres at length 1.
 

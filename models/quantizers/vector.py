@@ -6,11 +6,19 @@ import keras
 import tensorflow as tf
 
 from models.config import QuantizerConfig
+from models.part import WHOLE, Part
 from models.precision import state_dtype
 from models.quantizers.estimators import ESTIMATORS
-from models.quantizers.interface import Quantized, join_groups, join_lookup, split_groups
+from models.quantizers.interface import (
+    Quantized,
+    count_codes,
+    join_groups,
+    join_lookup,
+    split_groups,
+)
 from models.quantizers.kmeans import kmeans
 from models.quantizers.search import nearest
+from models.updates import Updates
 
 
 class VectorQuantizer(keras.layers.Layer):
@@ -31,7 +39,8 @@ class VectorQuantizer(keras.layers.Layer):
 
     Call arguments:
         z: float `[..., D]`, encodings.
-        training: lets the codebook learn where the layer does that itself.
+        training: gathers the statistics that the codebook learns from.
+        part: of the whole batch, for what is drawn from it at random.
 
     Raises:
         ValueError: if the last dimension of `z` is not `embedding_dim`.
@@ -49,24 +58,26 @@ class VectorQuantizer(keras.layers.Layer):
             shape=(config.num_codes, config.embedding_dim // config.groups),
             initializer=keras.initializers.RandomNormal(seed=seed),
             trainable=trainable,
-            # Every replica computes the same new value from all-reduced statistics.
-            aggregation="mean" if trainable else "only_first_replica",
+            # Every replica computes the same new value from all-reduced sums.
+            aggregation="only_first_replica",
             autocast=False,
         )
 
-    def call(self, z, training: bool = False) -> Quantized:
+    def call(self, z, training: bool = False, part: Part = WHOLE) -> Quantized:
         z = tf.convert_to_tensor(z)
         flat = self._scaled(split_groups(z, self.config.embedding_dim, self.groups))  # (P, d)
         codebook = self.codebook()
         codes = nearest(flat, codebook)  # (P,)
         chosen = tf.gather(codebook, codes)  # (P, d)
-        losses = self._terms(flat, chosen)
-        if training:
-            self._learn(tf.stop_gradient(flat), codes)
-        quantized, codes = join_groups(
+        statistics = self._statistics(tf.stop_gradient(flat), codes, part) if training else {}
+        quantized, joined = join_groups(
             self._estimate(flat, tf.stop_gradient(chosen)), codes, z, self.groups
         )
-        return Quantized(quantized, codes, losses)
+        return Quantized(quantized, joined, self._terms(flat, chosen), statistics)
+
+    def updates(self, statistics: dict[str, tf.Tensor]) -> Updates:
+        """Nothing, where the gradient moves the codebook."""
+        return []
 
     def lookup(self, codes):
         """Vectors of codes. int `[...]`, or `[..., g]` with g > 1 -> float32 `[..., D]`."""
@@ -101,8 +112,8 @@ class VectorQuantizer(keras.layers.Layer):
         distance = tf.reduce_mean(tf.square(flat - tf.stop_gradient(chosen)))
         return {"commitment_loss": self.config.commitment * distance}
 
-    def _learn(self, flat, codes) -> None:
-        """Moves the codebook, where the gradient does not."""
+    def _statistics(self, flat, codes, part: Part) -> dict[str, tf.Tensor]:
+        return {"counts": count_codes(codes, self.num_codes, self.dtype)}
 
     def _scaled(self, rows):
         return tf.math.l2_normalize(rows, axis=1) if self.config.cosine else rows

@@ -76,6 +76,7 @@ def expected(images, num_codes, bits_per_code=2.0):
         "code_usage": len(frequency) / num_codes,
         "perplexity": np.exp(entropy),
         "prior_bits_per_code": bits_per_code,
+        "prior_bits_per_code_given_label": bits_per_code,
         "unigram_bits_per_code": np.log2(np.exp(entropy)),
         "uniform_bits_per_code": np.log2(num_codes),
         "bits_per_dim": (16 * bits_per_code + 100 + error / len(images)) / SIZE,
@@ -163,6 +164,7 @@ def evaluate(examples, tmp_path):
             "gate": gate.model_dump_json(),
             "num_codes": num_codes,
             "image": json.dumps([HEIGHT, WIDTH, 1]),
+            "batch_size": 3,
             "example_splits": '["eval"]',
             "code_version": "",
         }
@@ -307,7 +309,7 @@ def test_an_empty_split_is_never_blessed(evaluate, models, data, tmp_path):
 def test_stock_tfma_measures_the_same_image_by_image(models, data, tmp_path):
     images, labels = data[0][:40], data[1][:40]
     examples = write_examples(tmp_path, images, labels)
-    config = eval_config(GateConfig(), 16, (HEIGHT, WIDTH, 1))
+    config = eval_config(GateConfig(), 16, (HEIGHT, WIDTH, 1), 256)
     files = str(Path(examples.uri, "Split-eval", "*"))
     model = tfma.default_eval_shared_model(
         str(Path(models["good"].uri, "Format-Serving")), eval_config=config
@@ -343,7 +345,12 @@ def test_the_component_is_named_and_keyed_by_all_that_matters():
     assert base.exec_properties == make().exec_properties
     assert set(base.outputs) == {"evaluation", "blessing"}
     tighter = GateConfig.model_validate({"thresholds": {"nmse": {"max": 0.01}}})
-    for change in ({"gate": tighter}, {"num_codes": 8}, {"code_version": "other"}):
+    for change in (
+        {"gate": tighter},
+        {"num_codes": 8},
+        {"batch_size": 4},
+        {"code_version": "other"},
+    ):
         assert make(**change).exec_properties != base.exec_properties
 
 

@@ -141,6 +141,26 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(files, tmp_path, m
         np.testing.assert_array_equal(whole, resumed)
 
 
+def goes_on_from(caplog) -> list[int]:
+    return [int(r.message.rsplit(" ", 1)[1]) for r in caplog.records if "going on" in r.message]
+
+
+def test_more_steps_go_on_where_fewer_ended(files, tmp_path, caplog):
+    checkpoints = tmp_path / "checkpoints"
+    with caplog.at_level(logging.INFO, LOGGER.name):
+        vqvae.run_fn(fn_args(files, tmp_path / "a", checkpoints, steps=20))
+        # Nothing of this changes what a step does.
+        changes = {"evaluate_every": 5, "checkpoint_every": 7, "patience": 9}
+        vqvae.run_fn(fn_args(files, tmp_path / "b", checkpoints, steps=30, **changes))
+        assert goes_on_from(caplog) == [20]
+        # Of the checkpoints of more steps than are asked for, none is taken.
+        vqvae.run_fn(fn_args(files, tmp_path / "c", checkpoints, steps=10, checkpoint_every=10))
+        assert goes_on_from(caplog) == [20]
+        # Another learning rate is another training.
+        vqvae.run_fn(fn_args(files, tmp_path / "d", checkpoints, steps=40, learning_rate=1e-3))
+        assert goes_on_from(caplog) == [20]
+
+
 def test_an_interrupted_prior_goes_on_with_its_dropout(tmp_path):
     folder = tmp_path / "codes"
     folder.mkdir()

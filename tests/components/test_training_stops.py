@@ -9,6 +9,7 @@ import signal
 import types
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -48,8 +49,8 @@ class Objective(VQVAEObjective):
         self.calls = {"described": 0, "evaluated": 0}
         self.described = self.evaluated = lambda call: None
 
-    def loss(self, batch, step):
-        values = super().loss(batch, step)
+    def loss(self, batch, step, part):
+        values = super().loss(batch, step, part)
         bad = tf.reduce_any(step == self._bad_steps)
         return {**values, "loss": values["loss"] * tf.where(bad, np.nan, 1.0)}
 
@@ -126,8 +127,8 @@ def test_too_many_skipped_steps_stop_and_name_step_and_tensor(train, tmp_path):
 
 def test_a_gradient_that_is_not_finite_is_named(train):
     class Rooted(Objective):
-        def loss(self, batch, step):
-            values = super().loss(batch, step)
+        def loss(self, batch, step, part):
+            values = super().loss(batch, step, part)
             bias = self.model.decoder.trainable_variables[-1]
             # 0, with an infinite slope.
             return {**values, "loss": values["loss"] + tf.sqrt(0.0 * tf.reduce_sum(bias))}
@@ -185,9 +186,7 @@ def test_what_cannot_be_cleaned_up_hides_no_full_disk(tmp_path, monkeypatch):
     def busy(_):
         raise tf.errors.UnavailableError(None, None, "busy")
 
-    weight = tf.Variable(0.0)
-    parts = types.SimpleNamespace(variables=[])
-    checkpoints = Checkpoints(str(tmp_path), parts, parts, [weight], keep=1)
+    checkpoints = Checkpoints(str(tmp_path), {"loop": [keras.Variable(0.0)]}, keep=1)
     monkeypatch.setattr(tf.train.Checkpoint, "_write", full)
     monkeypatch.setattr(tf.io.gfile, "glob", busy)
     with pytest.raises(PipelineError, match=r"step 3 cannot be .* left on device") as failed:

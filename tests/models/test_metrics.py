@@ -54,11 +54,22 @@ def test_every_metric_is_its_formula_over_the_whole_split(split, batches):
             "code_usage": np.mean(frequency > 0),
             "perplexity": np.exp(entropy),
             "prior_bits_per_code": prior_bits.sum() / codes.size,
+            "prior_bits_per_code_given_label": prior_bits.sum() / codes.size,
             "unigram_bits_per_code": entropy / np.log(2),
             "uniform_bits_per_code": 4.0,
             "bits_per_dim": np.mean((prior_bits + decoder_bits) / x[0].size),
         },
         rel=1e-6,
+    )
+
+
+def test_bits_of_a_prior_that_is_told_the_label(split):
+    told = {**outputs(*split), "prior_bits_given_label": split[3] / 2}
+    sums = metrics.Sums.zero(K, split[0].shape[1:])
+    sums.update(told)
+    found = metrics.summary(sums)
+    assert found["prior_bits_per_code_given_label"] == pytest.approx(
+        found["prior_bits_per_code"] / 2, rel=1e-6
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from models.config import PriorConfig
-from models.prior import GatedPixelCNN
+from models.prior import GatedPixelCNN, drop
 
 ROWS, COLUMNS, K = 4, 5, 6
 
@@ -50,10 +50,22 @@ def test_log_prob_is_the_sum_over_positions(prior):
     np.testing.assert_allclose(prior.log_prob(batch, labels), expected, rtol=1e-5)
 
 
-def test_dropout_acts_in_training_only(prior):
+def test_dropout_is_a_function_of_its_key(prior):
     batch, labels = codes(), np.array([-1])
     np.testing.assert_array_equal(prior(batch, labels), prior(batch, labels))
-    assert np.any(prior(batch, labels, training=True) != prior(batch, labels))
+    first = prior(batch, labels, dropout_key=tf.constant([0, 1], tf.int64))
+    again = prior(batch, labels, dropout_key=tf.constant([0, 1], tf.int64))
+    other = prior(batch, labels, dropout_key=tf.constant([0, 2], tf.int64))
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != other)
+    assert np.any(first != prior(batch, labels))
+
+
+def test_dropout_keeps_the_mean():
+    x = tf.ones([100, 100])
+    dropped = drop(x, 0.3, tf.constant([0, 1], tf.int64)).numpy()
+    np.testing.assert_allclose(np.unique(dropped), [0.0, 1 / 0.7], rtol=1e-6)
+    np.testing.assert_allclose((dropped == 0).mean(), 0.3, atol=0.02)
 
 
 def test_mixed_precision_is_close_to_float32(prior):

@@ -5,12 +5,21 @@ import pytest
 import tensorflow as tf
 
 from models.config import QuantizerConfig
+from models.part import Part
 from models.quantizers import EMAQuantizer
 from models.quantizers.kmeans import kmeans
 
 
 def quantizer(**settings) -> EMAQuantizer:
     return EMAQuantizer(QuantizerConfig(**{"num_codes": 8, "embedding_dim": 3, **settings}))
+
+
+def learn(layer, z):
+    """A step of training on `z`."""
+    output = layer(z, training=True)
+    for variable, value in layer.updates(output.statistics):
+        variable.assign(value)
+    return output
 
 
 def vectors(*shape, seed=0):
@@ -45,7 +54,7 @@ def test_gradient_is_copied_straight_through():
 def test_moving_averages_follow_appendix_a1():
     layer, z = quantizer(decay=0.9, restart_threshold=0.0), vectors(32, 3)
     counts, sums = layer.counts.numpy(), layer.sums.numpy()
-    codes = layer(z, training=True).codes.numpy()
+    codes = learn(layer, z).codes.numpy()
     one_hot = np.eye(8)[codes]
     scale = 8 / 32  # counts are kept in units of an even split
     expected_counts = 0.9 * counts + 0.1 * scale * one_hot.sum(0)
@@ -57,10 +66,11 @@ def test_moving_averages_follow_appendix_a1():
     )
 
 
-def test_frozen_outside_training():
+@pytest.mark.parametrize("training", [False, True])
+def test_a_call_changes_nothing(training):
     layer = quantizer()
     before = [weight.numpy() for weight in layer.weights]
-    layer(vectors(32, 3))
+    layer(vectors(32, 3), training=training)
     for weight, value in zip(layer.weights, before, strict=True):
         np.testing.assert_array_equal(weight, value)
 
@@ -73,7 +83,7 @@ def test_a_dead_code_moves_onto_an_encoding_and_stays_there():
     layer.sums.assign(far)
     layer.counts.assign([1.0] + [0.01] * 7)
     z = vectors(64, 3)
-    layer(z, training=True)
+    learn(layer, z)
     embedding = layer.embedding.numpy()
     distances = ((embedding[1:, None] - z) ** 2).sum(-1).min(1)
     np.testing.assert_allclose(distances, 0.0, atol=1e-8)
@@ -81,9 +91,35 @@ def test_a_dead_code_moves_onto_an_encoding_and_stays_there():
     np.testing.assert_allclose(
         layer.sums.numpy()[1:] / layer.counts.numpy()[1:, None], embedding[1:], rtol=1e-5
     )
-    layer(z, training=True)
+    learn(layer, z)
     assert len(np.unique(layer(z).codes)) >= 7
     assert np.abs(layer.embedding.numpy()).max() < 10
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_batch_in_parts_teaches_what_the_whole_does(parts):
+    # A high threshold, so that every step restarts some codes.
+    settings = {"num_codes": 16, "embedding_dim": 4, "groups": 2, "restart_threshold": 0.5}
+    whole, cut = quantizer(**settings), quantizer(**settings)
+    for step in range(12):
+        z = vectors(40, 4, seed=step)
+        learn(whole, z)
+        pieces = [
+            cut(piece, training=True, part=Part(index, parts)).statistics
+            for index, piece in enumerate(np.split(z, parts))
+        ]
+        for variable, value in cut.updates(tf.nest.map_structure(lambda *p: sum(p), *pieces)):
+            variable.assign(value)
+    for ours, theirs in zip(cut.weights, whole.weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5, err_msg=ours.name)
+
+
+def test_candidates_are_different_encodings_of_the_batch():
+    layer, z = quantizer(), vectors(64, 3)
+    candidates = layer(z, training=True).statistics["candidates"].numpy()
+    rows = (candidates[:, None] == z).all(-1)
+    np.testing.assert_array_equal(rows.sum(1), 1)
+    assert rows.any(0).sum() == 8
 
 
 def test_initial_codebook_is_placed_on_the_data():
@@ -111,7 +147,7 @@ def test_kmeans_is_no_worse_than_its_seeding_and_repeats():
 def test_fewer_encodings_than_codes_is_enough():
     layer = quantizer(num_codes=64)
     layer.initialize(vectors(10, 3))
-    layer(vectors(10, 3), training=True)
+    learn(layer, vectors(10, 3))
     assert np.isfinite(layer.embedding.numpy()).all()
 
 

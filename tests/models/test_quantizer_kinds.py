@@ -30,6 +30,14 @@ def build(kind: str, **changes):
     return build_quantizer(QuantizerConfig(**(SIZES | KINDS[kind] | changes)), seed=4)
 
 
+def learn(layer, z):
+    """A step of training on `z`, but for what the gradient moves."""
+    output = layer(z, training=True)
+    for variable, value in layer.updates(output.statistics):
+        variable.assign(value)
+    return output
+
+
 def vectors(layer, *shape, seed=0):
     shape = (*shape, layer.config.embedding_dim)
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
@@ -75,17 +83,26 @@ def test_wrong_shapes_are_named(kind):
 def test_empty_batch(kind, groups):
     layer = build(kind, groups=groups)
     before = layer.codebook().numpy()
-    output = layer(vectors(layer, 0, 4), training=True)
+    output = learn(layer, vectors(layer, 0, 4))
     assert output.codes.shape == ((0, 4) if groups == 1 else (0, 4, 3))
     assert output.quantized.shape == (0, 4, layer.config.embedding_dim)
     np.testing.assert_allclose(layer.codebook(), before, rtol=1e-3, atol=1e-6)
     assert all(np.isfinite(weight.numpy()).all() for weight in layer.weights)
 
 
-def test_evaluation_changes_nothing(kind):
+def test_codes_are_counted_in_training(kind):
+    layer = build(kind)
+    output = layer(vectors(layer, 64), training=True)
+    expected = np.bincount(output.codes.numpy().ravel(), minlength=layer.num_codes)
+    np.testing.assert_array_equal(output.statistics["counts"], expected)
+    assert not layer(vectors(layer, 64)).statistics
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_call_changes_nothing(kind, training):
     layer = build(kind)
     before = [weight.numpy() for weight in layer.weights]
-    layer(vectors(layer, 64))
+    layer(vectors(layer, 64), training=training)
     for weight, value in zip(layer.weights, before, strict=True):
         np.testing.assert_array_equal(weight, value)
 
@@ -98,7 +115,7 @@ def trained(kind, compile_step):
     def step(z):
         with tf.GradientTape() as tape:
             tape.watch(z)
-            output = layer(z, training=True)
+            output = learn(layer, z)
             loss = tf.add_n([tf.reduce_sum(output.quantized * upstream), *output.losses.values()])
         weights = [weight.value for weight in layer.trainable_weights]
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, [z, *weights])]
@@ -131,11 +148,11 @@ def test_an_unknown_batch_size_compiles(kind):
 def test_bfloat16_encodings_are_quantized_in_float32(kind):
     layer = build(kind)
     z = tf.cast(vectors(layer, 40), tf.bfloat16)
-    low, full = layer(z, training=True), build(kind)(tf.cast(z, tf.float32), training=True)
+    low, full = learn(layer, z), learn(build(kind), tf.cast(z, tf.float32))
     assert low.quantized.dtype == "float32"
     np.testing.assert_array_equal(low.codes, full.codes)
     np.testing.assert_array_equal(low.quantized, full.quantized)
-    assert all(weight.dtype in ("float32", "int32") for weight in layer.weights)
+    assert all(weight.dtype in ("float32", "int64") for weight in layer.weights)
 
 
 def test_state_is_float32_under_a_mixed_policy(kind):
@@ -146,12 +163,12 @@ def test_state_is_float32_under_a_mixed_policy(kind):
     finally:
         keras.config.set_dtype_policy(before)
     assert layer(tf.cast(vectors(layer, 8), tf.bfloat16)).quantized.dtype == "float32"
-    assert all(weight.dtype in ("float32", "int32") for weight in layer.weights)
+    assert all(weight.dtype in ("float32", "int64") for weight in layer.weights)
 
 
 def test_saved_state_gives_the_same_codes(kind, tmp_path):
     layer = build(kind)
-    layer(vectors(layer, 64), training=True)
+    learn(layer, vectors(layer, 64))
     path = tf.train.Checkpoint(layer=layer).write(str(tmp_path / "checkpoint"))
     other = build_quantizer(layer.config, seed=5)
     tf.train.Checkpoint(layer=other).read(path).assert_existing_objects_matched()
@@ -160,7 +177,7 @@ def test_saved_state_gives_the_same_codes(kind, tmp_path):
     # What is learned next is the same too: nothing of the state was left out.
     if kind != "fsq":
         other.seed = layer.seed  # of the restarts
-    layer(z, training=True), other(z, training=True)
+    learn(layer, z), learn(other, z)
     for ours, theirs in zip(layer.weights, other.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -173,7 +190,7 @@ def test_a_cosine_codebook_goes_by_the_angle():
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
     np.testing.assert_array_equal(layer(z).codes, (unit @ embedding.T).argmax(1))
     np.testing.assert_array_equal(layer(7.0 * z).codes, layer(z).codes)
-    layer(z, training=True)
+    learn(layer, z)
     np.testing.assert_allclose(np.linalg.norm(layer.codebook(), axis=1), 1.0, rtol=1e-5)
     layer.initialize(z)
     np.testing.assert_allclose(np.linalg.norm(layer.embedding, axis=1), 1.0, rtol=1e-5)
