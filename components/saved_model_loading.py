@@ -9,10 +9,16 @@ import tensorflow as tf
 from components.errors import one_line
 from components.literal_paths import plain
 from components.release import Release
+from models.device import full_float32
 
 
 def load(folder: str | Path) -> tf.Module:
-    """A SavedModel; TensorFlow by itself takes a path with brackets for a pattern."""
+    """A SavedModel; TensorFlow by itself takes a path with brackets for a pattern.
+
+    What this process computes from here on is full float32, so that images have the codes here
+    that they had in training.
+    """
+    full_float32()
     with plain(folder) as path:
         return tf.saved_model.load(path)
 

@@ -36,11 +36,15 @@ class Sums:
 
     # H, W, C of the images.
     image: tuple[int, int, int]
-    # How often each of the K codes was used; int64 [K].
-    code_counts: np.ndarray
+    # How often each of the K codes was used; int64 [K]. None where that is not followed.
+    code_counts: np.ndarray | None
     # Sum over images, rows and columns per channel; float64 [C].
     pixel_sum: np.ndarray
+    # K, the size of the codebook.
+    num_codes: int
     images: int = 0
+    # Codes of all images together.
+    codes: int = 0
     # Sum of (x − x̂)² over images, pixels and channels.
     squared_error: float = 0.0
     # Sum of x² over images, pixels and channels.
@@ -53,24 +57,22 @@ class Sums:
     decoder_bits: float = 0.0
 
     @classmethod
-    def zero(cls, num_codes: int, image: tuple[int, int, int]) -> Sums:
-        """The sums of no images, for a codebook of `num_codes` and images of shape `image`."""
+    def zero(cls, num_codes: int, image: tuple[int, int, int], count_codes: bool = True) -> Sums:
+        """The sums of no images.
+
+        Args:
+            num_codes: K.
+            image: H, W, C.
+            count_codes: follow how often each code was used, which takes 8·K bytes; the metrics
+                that tell how the codes are spread are NaN without.
+        """
         height, width, channels = image
         return cls(
             image=(height, width, channels),
-            code_counts=np.zeros(num_codes, np.int64),
+            code_counts=np.zeros(num_codes, np.int64) if count_codes else None,
             pixel_sum=np.zeros(channels, np.float64),
+            num_codes=num_codes,
         )
-
-    @property
-    def num_codes(self) -> int:
-        """K, the size of the codebook."""
-        return len(self.code_counts)
-
-    @property
-    def codes(self) -> int:
-        """Codes of all images together."""
-        return int(self.code_counts.sum())
 
     @property
     def dimensions(self) -> int:
@@ -97,7 +99,9 @@ class Sums:
                 f"`codes` must be in [0, {self.num_codes}). "
                 f"Received: {codes.min()} to {codes.max()}"
             )
-        self.code_counts += np.bincount(codes.ravel(), minlength=self.num_codes)
+        if self.code_counts is not None:
+            self.code_counts += np.bincount(codes.ravel(), minlength=self.num_codes)
+        self.codes += codes.size
         self.images += len(codes)
         for name in _PER_IMAGE:
             each = outputs.get(name)
@@ -116,7 +120,11 @@ class Sums:
                 f"K={self.num_codes}, image={self.image} and "
                 f"K={other.num_codes}, image={other.image}"
             )
-        self.code_counts += other.code_counts
+        if self.code_counts is None or other.code_counts is None:
+            self.code_counts = None
+        else:
+            self.code_counts += other.code_counts
+        self.codes += other.codes
         self.pixel_sum += other.pixel_sum
         self.images += other.images
         for name in _PER_IMAGE:
@@ -152,7 +160,9 @@ def psnr(sums: Sums) -> float:
 
 def code_usage(sums: Sums) -> float:
     """Share of the K codes that occur at least once in the split, 0 to 1."""
-    return _share(np.count_nonzero(sums.code_counts), sums.num_codes) if sums.codes else math.nan
+    if not sums.codes or sums.code_counts is None:
+        return math.nan
+    return _share(np.count_nonzero(sums.code_counts), sums.num_codes)
 
 
 def perplexity(sums: Sums) -> float:
@@ -177,7 +187,7 @@ def unigram_bits_per_code(sums: Sums) -> float:
     better, where a position has one code. Of several codes per position each may have
     frequencies of its own, and a table for each would need less.
     """
-    if not sums.codes:
+    if not sums.codes or sums.code_counts is None:
         return math.nan
     frequency = sums.code_counts[sums.code_counts > 0] / sums.codes
     return float(-(frequency * np.log2(frequency)).sum()) + 0.0  # no −0.0

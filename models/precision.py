@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 
 import keras
-import tensorflow as tf
 
 
 @contextlib.contextmanager
@@ -23,16 +22,6 @@ def precision(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def full_float32() -> None:
-    """Lets float32 be float32 on GPUs, in this process.
-
-    TensorFlow's default there is to round the factors of matrix products to 10 bits (TF32). With
-    thousands of codes that gives one vector in a hundred another code than a CPU would. Who wants
-    the speed of short numbers has `mixed_precision`, where the distances stay float32.
-    """
-    tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 def state_dtype() -> str:

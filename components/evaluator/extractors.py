@@ -11,8 +11,15 @@ import pyarrow as pa
 import tensorflow_model_analysis as tfma
 
 from components import features
+from models.device import full_float32
+
+# Output that tells the metrics not to follow how often each code was used.
+COUNT_CODES = "count_codes"
 
 _OVERALL = ()
+# Codebooks up to this size have their codes counted label by label: with 1,000 labels and two
+# models 128 MB. 65,536 codes would take 1 GB, to say of a few images which codes they lack.
+_MOST_COUNTED = 8192
 
 
 def custom_extractors(
@@ -21,12 +28,13 @@ def custom_extractors(
     """The extractors of TFX's Evaluator hook of this name.
 
     TFMA's own slicing takes batches apart and walks over the images one by one; here a batch is
-    split into one batch per label, and the whole batch counts for the overall slice.
+    split into one batch per label, and the whole batch counts for the overall slice. Batches are
+    bounded, and what is kept per label is, too.
     """
     del tensor_adapter_config
     at_once = eval_config.model_specs[0].inference_batch_size
     return [
-        tfma.extractors.Extractor("BoundBatch", beam.FlatMap(_bounded, at_once)),
+        tfma.extractors.Extractor("BoundBatch", beam.ParDo(_BoundBatch(at_once))),
         tfma.extractors.FeaturesExtractor(eval_config=eval_config),
         tfma.extractors.PredictionsExtractor(
             eval_config=eval_config, eval_shared_model=eval_shared_model
@@ -38,11 +46,20 @@ def custom_extractors(
     ]
 
 
-def _bounded(extracts: tfma.Extracts, size: int) -> Iterator[tfma.Extracts]:
+class _BoundBatch(beam.DoFn):
     """Splits a batch into batches of at most `size` images, without copying."""
-    records: pa.RecordBatch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
-    for start in range(0, records.num_rows, size):
-        yield {**extracts, tfma.ARROW_RECORD_BATCH_KEY: records.slice(start, size)}
+
+    def __init__(self, size: int):
+        self._size = size
+
+    def setup(self) -> None:
+        # In every process that goes on to compute the predictions.
+        full_float32()
+
+    def process(self, extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
+        records: pa.RecordBatch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
+        for start in range(0, records.num_rows, self._size):
+            yield {**extracts, tfma.ARROW_RECORD_BATCH_KEY: records.slice(start, self._size)}
 
 
 def _sliced(extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
@@ -63,6 +80,9 @@ def _extracts(slice_key: tuple, predictions: Any) -> tfma.Extracts:
 
 def _take(predictions: Any, chosen: np.ndarray) -> Any:
     """Of (nested dicts, one level per model, of) arrays [N, ...] the chosen rows."""
-    if isinstance(predictions, dict):
-        return {name: _take(value, chosen) for name, value in predictions.items()}
-    return predictions[chosen]
+    if "codes" not in predictions:
+        return {model: _take(outputs, chosen) for model, outputs in predictions.items()}
+    taken = {name: values[chosen] for name, values in predictions.items()}
+    if int(np.max(predictions["num_codes"])) > _MOST_COUNTED:
+        taken[COUNT_CODES] = np.zeros(np.count_nonzero(chosen), bool)
+    return taken

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types
 
+from components.evaluator.extractors import COUNT_CODES
 from models import metrics
 
 _SUMS = "_sums"  # TFMA drops metrics that start with an underscore from the results
@@ -99,7 +100,8 @@ class _SumsCombiner(beam.CombineFn):
             outputs = {name: np.asarray(value)[np.newaxis] for name, value in outputs.items()}
         if sums is None:
             num_codes = int(np.max(outputs.get("num_codes", self._num_codes)))
-            sums = metrics.Sums.zero(num_codes, self._image)
+            count_codes = bool(np.all(outputs.get(COUNT_CODES, True)))
+            sums = metrics.Sums.zero(num_codes, self._image, count_codes)
         sums.update(outputs)
         return sums
 

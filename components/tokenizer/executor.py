@@ -28,7 +28,7 @@ from tfx_bsl.coders import example_coder
 
 from components import features
 from components.errors import PipelineError
-from models.precision import full_float32
+from models.device import full_float32
 
 SIGNATURE = "pixels"
 

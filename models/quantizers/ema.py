@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from models.config import QuantizerConfig
 from models.part import Part
+from models.quantizers.sums import sums_by_code
 from models.quantizers.vector import VectorQuantizer
 from models.updates import Updates
 
@@ -61,7 +62,7 @@ class EMAQuantizer(VectorQuantizer):
 
     def _statistics(self, flat, codes, part: Part) -> dict[str, tf.Tensor]:
         statistics = super()._statistics(flat, codes, part)
-        statistics["sums"] = tf.math.unsorted_segment_sum(flat, codes, self.num_codes)  # (K, d)
+        statistics["sums"] = sums_by_code(flat, codes, self.num_codes)  # (K, d)
         if self.config.restart_threshold > 0:
             statistics["candidates"] = self._candidates(flat, part)
         return statistics

@@ -13,11 +13,11 @@ from models.part import WHOLE, Part
 from models.precision import state_dtype
 from models.quantizers.interface import (
     Quantized,
-    count_codes,
     join_groups,
     join_lookup,
     split_groups,
 )
+from models.quantizers.sums import count_codes
 from models.updates import Updates
 
 

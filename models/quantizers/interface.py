@@ -66,12 +66,6 @@ class Quantizer(Protocol):
         """The vector of each code, float32 `[K, D / g]`."""
 
 
-def count_codes(codes, num_codes: int, dtype: str):
-    """How often each code occurs. int `[P]` -> float `[K]`."""
-    # Not tf.math.bincount, which XLA cannot compile.
-    return tf.math.unsorted_segment_sum(tf.ones_like(codes, dtype), codes, num_codes)
-
-
 def split_groups(z, dim: int, groups: int):
     """One row per code to choose. float `[..., D]` -> `[P · g, D / g]` in `state_dtype()`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from models.quantizers.search import nearest, nearest_with_score
+from models.quantizers.sums import count_codes, sums_by_code
 
 # Centres that are drawn one after the other, as k-means++ does it.
 _ONE_BY_ONE = 1024
@@ -80,8 +81,8 @@ def _lloyd(points, centres, iterations, spherical):
     counts = tf.zeros([clusters])
     for _ in tf.range(iterations + 1):
         codes = nearest(points, centres)
-        counts = tf.math.unsorted_segment_sum(tf.ones_like(codes, tf.float32), codes, clusters)
-        sums = tf.math.unsorted_segment_sum(points, codes, clusters)
+        counts = count_codes(codes, clusters, "float32")
+        sums = sums_by_code(points, codes, clusters)
         means = tf.math.divide_no_nan(sums, counts[:, None])
         if spherical:
             means = tf.math.l2_normalize(means, axis=1)

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
-# Scores that exist at a time: 4 MB of float32, which two cores keep in their caches. Larger
-# blocks are slower as well as larger: their pages are touched once and thrown away.
-_SCORES = 2**20
-# Codes of one block.
-_CODES = 2048
+from models.device import has_gpu
+
+
+class Block(NamedTuple):
+    """What is compared at a time.
+
+    Attributes:
+        scores: float32 numbers that exist at a time, at most.
+        codes: rows of the codebook, at most.
+    """
+
+    scores: int
+    codes: int
+
+
+# 4 MB, which two cores keep in their caches. Larger blocks are slower as well as larger: their
+# pages are touched once and thrown away.
+CPU_BLOCK = Block(scores=2**20, codes=2048)
+# 256 MB: a GPU needs large products to be busy, and each block costs it the start of some
+# operations. 131,072 positions and 65,536 codes are 128 blocks, where the CPU's are 8,192.
+GPU_BLOCK = Block(scores=2**26, codes=2**16)
 
 
 def nearest(vectors, codebook):
@@ -33,7 +51,8 @@ def nearest_with_score(vectors, codebook):
     """As `nearest`, and the score of each choice, float32 `[P]`: |z - e|² less |z|²."""
     vectors, codebook = tf.stop_gradient(vectors), tf.stop_gradient(codebook)
     num_codes, dim = codebook.shape
-    code_blocks = -(-num_codes // _CODES)
+    block = GPU_BLOCK if has_gpu() else CPU_BLOCK
+    code_blocks = -(-num_codes // block.codes)
     codes_each = -(-num_codes // code_blocks)
     # No row is the nearest to anything at an infinite distance: filling to whole blocks.
     fill = code_blocks * codes_each - num_codes
@@ -42,16 +61,17 @@ def nearest_with_score(vectors, codebook):
 
     # A known number of positions gives known shapes, which XLA wants; otherwise tensors do.
     count = vectors.shape[0]
+    rows_at_most = max(1, block.scores // codes_each)
     if count is None:
         count = tf.shape(vectors)[0]
-        blocks = tf.maximum(1, -(-count // (_SCORES // codes_each)))
+        blocks = tf.maximum(1, -(-count // rows_at_most))
     else:
-        blocks = max(1, -(-count // (_SCORES // codes_each)))
+        blocks = max(1, -(-count // rows_at_most))
     each = -(-count // blocks)
     padded = tf.pad(vectors, [[0, blocks * each - count], [0, 0]])
 
-    def search(block):
-        rows = tf.slice(padded, [block * each, 0], [each, dim])
+    def search(place):
+        rows = tf.slice(padded, [place * each, 0], [each, dim])
         if code_blocks == 1:
             return _smallest(rows, columns, norms)
 
@@ -72,9 +92,9 @@ def nearest_with_score(vectors, codebook):
     if isinstance(blocks, int) and blocks == 1:
         return search(0)
 
-    def write(block, codes, scores):
-        found, score = search(block)
-        return block + 1, codes.write(block, found), scores.write(block, score)
+    def write(place, codes, scores):
+        found, score = search(place)
+        return place + 1, codes.write(place, found), scores.write(place, score)
 
     shape = [each if isinstance(each, int) else None]
     arrays = (
@@ -83,7 +103,7 @@ def nearest_with_score(vectors, codebook):
     )
     # One block at a time: that is what bounds the memory.
     _, codes, scores = tf.while_loop(
-        lambda block, *_: block < blocks, write, (0, *arrays), parallel_iterations=1
+        lambda place, *_: place < blocks, write, (0, *arrays), parallel_iterations=1
     )
     return tuple(tf.reshape(array.stack(), [-1])[:count] for array in (codes, scores))
 

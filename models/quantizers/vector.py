@@ -11,13 +11,13 @@ from models.precision import state_dtype
 from models.quantizers.estimators import ESTIMATORS
 from models.quantizers.interface import (
     Quantized,
-    count_codes,
     join_groups,
     join_lookup,
     split_groups,
 )
 from models.quantizers.kmeans import kmeans
 from models.quantizers.search import nearest
+from models.quantizers.sums import count_codes
 from models.updates import Updates
 
 

@@ -19,6 +19,10 @@ METRICS = {
     "code_usage": ("codes used", "share of the codebook that occurs in the held-out images"),
     "perplexity": ("perplexity", "as many codes as used evenly"),
     "prior_bits_per_code": ("prior bits/code", "what the learned prior spends on a code"),
+    "prior_bits_per_code_given_label": (
+        "prior bits/code, label given",
+        "the same, of a prior that is told the label",
+    ),
     "unigram_bits_per_code": ("unigram bits/code", "entropy of the code frequencies"),
     "uniform_bits_per_code": ("uniform bits/code", "log₂ of the codebook's size"),
     "bits_per_dim": ("bits/dim", "to store a pixel value without loss, codes included"),

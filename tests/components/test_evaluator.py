@@ -128,6 +128,7 @@ def models(tmp_path_factory):
     return {
         "good": write_model(root / "good", num_codes=16),
         "same": write_model(root / "same", num_codes=16),
+        "fine": write_model(root / "fine", num_codes=2**14),
         "coarse": write_model(root / "coarse", num_codes=4),
         "free": write_model(root / "free", num_codes=16, bits_per_code=0.0),
         "unknown": write_model(root / "unknown", num_codes=16, unknown=True),
@@ -200,6 +201,18 @@ def test_metrics_of_the_whole_split_and_of_each_label_equal_numpy(evaluate, mode
     assert Path(blessing.uri, "BLESSED").exists()
     assert blessing.get_int_custom_property("blessed") == 1
     assert blessing.get_string_custom_property("current_model") == models["good"].uri
+
+
+def test_codes_of_a_large_codebook_are_counted_over_the_whole_split_alone(evaluate, models, data):
+    images, labels = data
+    evaluation, _ = evaluate(models["fine"], {"nmse": {"max": 0.1}}, num_codes=2**14)
+    assert evaluation.blessed
+    assert evaluation.metrics == pytest.approx(expected(images, 2**14), rel=1e-5, abs=1e-9)
+    spread = {"code_usage", "perplexity", "unigram_bits_per_code"}
+    for label, found in evaluation.by_label.items():
+        assert {name for name, value in found.items() if np.isnan(value)} == spread
+        of_label = expected(images[labels == label], 2**14)
+        assert found["prior_bits_per_code"] == pytest.approx(of_label["prior_bits_per_code"])
 
 
 def test_a_missed_threshold_refuses_the_model(evaluate, models):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.quantizers import search, sums
 from models.quantizers.kmeans import kmeans
 from models.quantizers.search import nearest, nearest_with_score
 
@@ -17,10 +18,19 @@ def vectors(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
+@pytest.fixture(params=["cpu", "gpu"])
+def device(request, monkeypatch):
+    """The blocks that are compared at a time on either, in the size that fits a test."""
+    if request.param == "gpu":
+        monkeypatch.setattr(search, "has_gpu", lambda: True)
+        monkeypatch.setattr(search, "GPU_BLOCK", search.Block(scores=2**16, codes=2**16))
+
+
 # One block; several of positions; several of codes, with a rest; several of both.
 @pytest.mark.parametrize(
     ("positions", "codes"), [(1, 2), (100, 7), (5000, 512), (30, 5000), (1111, 4097), (0, 3000)]
 )
+@pytest.mark.usefixtures("device")
 def test_nearest_is_that_of_all_distances(positions, codes):
     z, codebook = vectors(positions, 5), vectors(codes, 5, seed=1)
     distances = ((z[:, None].astype("float64") - codebook) ** 2).sum(-1)
@@ -45,6 +55,16 @@ def test_encodings_that_are_no_numbers_still_get_a_code_that_exists():
     for codes in (7, 4097):
         found = nearest(z, tf.constant(vectors(codes, 2))).numpy()
         assert np.all((found >= 0) & (found < codes))
+
+
+def test_sums_by_code_are_the_same_on_a_gpu(monkeypatch):
+    rows, codes = vectors(60, 3), tf.constant(np.arange(60) % 7)
+    added = sums.sums_by_code(tf.constant(rows), codes, 9)
+    counted = sums.count_codes(codes, 9, "float32")
+    monkeypatch.setattr(sums, "has_gpu", lambda: True)
+    np.testing.assert_allclose(sums.sums_by_code(tf.constant(rows), codes, 9), added, atol=1e-6)
+    np.testing.assert_array_equal(sums.count_codes(codes, 9, "float32"), counted)
+    np.testing.assert_array_equal(counted, np.bincount(np.arange(60) % 7, minlength=9))
 
 
 _MEMORY = """
