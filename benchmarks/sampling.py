@@ -122,7 +122,7 @@ def _in_one_loop(prior: GatedPixelCNN, labels, seed) -> Callable[[tf.Tensor], tf
     def sample(positions):
         def step(position, codes):
             logits = prior(codes, labels)[:, position // columns, position % columns]
-            drawn = draws.draw(logits, uniform[position], 1.0)[:, None]
+            drawn = tf.cast(draws.draw(logits, uniform[position], 1.0), tf.int32)[:, None]
             here = tf.range(rows * columns) == position
             flat = tf.where(here, drawn, tf.reshape(codes, [-1, rows * columns]))
             return position + 1, tf.reshape(flat, [-1, rows, columns])

@@ -8,6 +8,7 @@ import keras
 
 from models.config import EncoderConfig
 from models.precision import state_dtype
+from models.recompute import recomputed
 
 
 class ResidualBlock(keras.layers.Layer):
@@ -41,6 +42,7 @@ class Encoder(keras.layers.Layer):
     Args:
         config: sizes.
         embedding_dim: D, channels of the output.
+        recompute: keep only the inputs of the residual blocks for the gradient.
 
     Input shape:
         `[N, H, W, C]`, floating point around zero.
@@ -49,8 +51,11 @@ class Encoder(keras.layers.Layer):
         `[N, H / downsampling, W / downsampling, D]`, the z_e(x) of the paper.
     """
 
-    def __init__(self, config: EncoderConfig, embedding_dim: int, **kwargs):
+    def __init__(
+        self, config: EncoderConfig, embedding_dim: int, recompute: bool = False, **kwargs
+    ):
         super().__init__(**kwargs)
+        self._recompute = recompute
         units = config.hidden_units
         halvings = int(math.log2(config.downsampling))
         widths = [config.first_units or units // 2] + [units] * (halvings - 1)
@@ -70,7 +75,7 @@ class Encoder(keras.layers.Layer):
             x = layer(x)
         x = self.conv3(x)
         for block in self.residual:
-            x = block(x)
+            x = recomputed(block, x) if self._recompute else block(x)
         return self.project(keras.ops.relu(x))  # (N, h, w, D)
 
 
@@ -80,6 +85,7 @@ class Decoder(keras.layers.Layer):
     Args:
         config: sizes, the encoder's.
         outputs: channels of the output, what the likelihood's parameters need per pixel.
+        recompute: keep only the inputs of the residual blocks for the gradient.
 
     Input shape:
         `[N, h, w, D]`, embeddings of codes.
@@ -88,8 +94,9 @@ class Decoder(keras.layers.Layer):
         `[N, h · downsampling, w · downsampling, outputs]`.
     """
 
-    def __init__(self, config: EncoderConfig, outputs: int, **kwargs):
+    def __init__(self, config: EncoderConfig, outputs: int, recompute: bool = False, **kwargs):
         super().__init__(**kwargs)
+        self._recompute = recompute
         units = config.hidden_units
         halvings = int(math.log2(config.downsampling))
         self.conv3 = keras.layers.Conv2D(units, 3, padding="same")
@@ -108,7 +115,7 @@ class Decoder(keras.layers.Layer):
     def call(self, x):
         x = self.conv3(x)
         for block in self.residual:
-            x = block(x)
+            x = recomputed(block, x) if self._recompute else block(x)
         x = keras.ops.relu(x)
         for layer in self.strided:
             x = layer(x)

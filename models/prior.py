@@ -3,76 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from models import sampler
+from models import gated, sampler
 from models.config import PriorConfig
+from models.gated import GatedLayer
 from models.precision import state_dtype
+from models.recompute import recomputed
 from models.seeded import seeded
 
-
-class GatedLayer(keras.layers.Layer):
-    """One layer of the two stacks: rows above (vertical), and the row so far (horizontal).
-
-        v' = tanh(a) ⊙ σ(b),  [a, b] = W_v * v + V_y          all columns, rows up to this one
-        h' = h + W_o (tanh(c) ⊙ σ(d)),  [c, d] = W_h * h + W_vh [a, b]
-
-    The label y enters the vertical stack and reaches the horizontal one through W_vh.
-
-    There are no masks: the inputs are shifted once, in front of the first layer, and the
-    convolutions reach up and to the left by padding on those sides only. The vertical stack
-    sees every column of the rows above, hence no blind spot.
-
-    Args:
-        units: channels of both stacks.
-        kernel_size: k; kernels are (k // 2 + 1) × k and 1 × (k // 2 + 1).
-        labels: number of label embeddings.
-        dropout: share of channels dropped in training.
-
-    Call arguments:
-        vertical, horizontal: `[N, h, w, units]`.
-        labels: int32 `[N]`, rows of the label embeddings.
-        dropout_key: int64 `[2]`; which channels are dropped is a function of it. None drops none.
-    """
-
-    def __init__(self, units: int, kernel_size: int, labels: int, dropout: float, **kwargs):
-        super().__init__(**kwargs)
-        self.reach = kernel_size // 2
-        self.vertical_conv = keras.layers.Conv2D(2 * units, (self.reach + 1, kernel_size))
-        self.horizontal_conv = keras.layers.Conv2D(2 * units, (1, self.reach + 1))
-        self.vertical_to_horizontal = keras.layers.Dense(2 * units)
-        self.output_dense = keras.layers.Dense(units)
-        self.label = keras.layers.Embedding(labels, 2 * units)
-        self.dropout = dropout
-
-    def call(self, vertical, horizontal, labels, dropout_key=None):
-        reach = self.reach
-        above = tf.pad(vertical, [[0, 0], [reach, 0], [reach, reach], [0, 0]])
-        v = self.vertical_conv(above) + self.label(labels)[:, None, None, :]  # (N, h, w, 2·units)
-        left = tf.pad(horizontal, [[0, 0], [0, 0], [reach, 0], [0, 0]])
-        h = self.horizontal_conv(left) + self.vertical_to_horizontal(v)
-        h = gate(h)
-        if dropout_key is not None and self.dropout:
-            h = drop(h, self.dropout, dropout_key)
-        return gate(v), horizontal + self.output_dense(h)
-
-
-def gate(x):
-    """tanh(a) ⊙ σ(b) of the two halves of the last dimension."""
-    a, b = tf.split(x, 2, axis=-1)
-    return tf.tanh(a) * tf.sigmoid(b)
-
-
-def drop(x, rate: float, key):
-    """Dropout (Srivastava et al. 2014) that is a function of `key`, int64 `[2]`.
-
-    Keras's keeps a state, which is the same on every replica and gives all of them the same mask.
-    """
-    # The same generator on every device. (XLA's draws other numbers from the same seed.)
-    kept = tf.random.stateless_uniform(tf.shape(x), key, alg="philox") >= rate
-    return tf.where(kept, x / (1.0 - rate), tf.zeros_like(x))
+# A Keras layer, or what it computes with weights that were read before.
+Layer = Callable[[tf.Tensor], tf.Tensor]
 
 
 class GroupHead(keras.layers.Layer):
@@ -108,7 +53,23 @@ class GroupHead(keras.layers.Layer):
         earlier = tf.cumsum(self.earlier(rows), axis=-2)  # (N, h, w, g - 1, units)
         earlier = tf.pad(earlier, [[0, 0], [0, 0], [0, 0], [1, 0], [0, 0]])
         a = u[..., None, :] + self.which(tf.range(self.groups)) + earlier
-        return a + self.dense2(tf.nn.relu(self.dense1(tf.nn.relu(a))))
+        return refine(a, self.dense1, self.dense2)
+
+
+def refine(a, dense1: Layer, dense2: Layer):
+    """u_k of `GroupHead` from a_k, `[..., units]`."""
+    return a + dense2(tf.nn.relu(dense1(_relu(a))))
+
+
+def decide(h, dense: Layer):
+    """What decides the codes of a position, from the last layer: `[..., units]`."""
+    return tf.nn.relu(dense(_relu(h)))
+
+
+def _relu(x):
+    # Not tf.nn.relu: in the sampler Grappler fuses it with what precedes it into an invalid node
+    # and then leaves the whole graph as it is.
+    return tf.maximum(x, tf.zeros([], x.dtype))
 
 
 class GatedPixelCNN(keras.Model):
@@ -120,6 +81,7 @@ class GatedPixelCNN(keras.Model):
         num_classes: labels are 0 … num_classes - 1; 0 classes makes an unconditional model.
         code_shape: `(h, w)`, rows and columns of the codes, or `(h, w, g)` with g per position.
         seed: seed of the weights.
+        recompute: spend time for memory in training (`models.recompute`).
 
     Call arguments:
         codes: int32 `[N, *code_shape]`.
@@ -138,9 +100,11 @@ class GatedPixelCNN(keras.Model):
         num_classes: int,
         code_shape: tuple[int, ...],
         seed: int = 0,
+        recompute: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self._recompute = recompute
         self.config = config
         self.num_codes = num_codes
         self.num_classes = num_classes
@@ -153,24 +117,25 @@ class GatedPixelCNN(keras.Model):
             self.row = keras.layers.Embedding(code_shape[0], config.hidden_units)
             self.column = keras.layers.Embedding(code_shape[1], config.hidden_units)
             self.gated = [
-                GatedLayer(config.hidden_units, config.kernel_size, num_classes + 1, config.dropout)
-                for _ in range(config.layers)
+                GatedLayer(
+                    *(config.hidden_units, config.kernel_size, num_classes + 1, config.dropout),
+                    last=index == config.layers - 1,
+                )
+                for index in range(config.layers)
             ]
-            self.head = keras.layers.Dense(config.head_units, activation="relu")
+            self.head = keras.layers.Dense(config.head_units)
             if self.groups > 1:
                 self.group_head = GroupHead(config.head_units, num_codes, self.groups)
             self.logits = keras.layers.Dense(num_codes, dtype=state_dtype())
             self(tf.zeros([1, *code_shape], tf.int32), tf.constant([-1]))
 
     def call(self, codes, labels, dropout_key=None):
-        rows, columns = self.code_shape[:2]
-        by_group = tf.reshape(codes, [-1, rows, columns, self.groups])  # (N, h, w, g)
-        x = self.embed(by_group)
-        place = self.row(tf.range(rows))[:, None] + self.column(tf.range(columns))[None]
+        x = self.embed(codes, self.embedding)  # (N, h, w, units)
+        places = self.places(self.row, self.column)
         # Shifted by one row for the vertical stack, by one column for the horizontal one:
         # from here on each position may use all that is left of it in its stack.
-        vertical = tf.pad(x, [[0, 0], [1, 0], [0, 0], [0, 0]])[:, :-1] + place
-        horizontal = tf.pad(x, [[0, 0], [0, 0], [1, 0], [0, 0]])[:, :, :-1] + place
+        vertical = tf.pad(x, [[0, 0], [1, 0], [0, 0], [0, 0]])[:, :-1] + places
+        horizontal = tf.pad(x, [[0, 0], [0, 0], [1, 0], [0, 0]])[:, :, :-1] + places
         label_rows = labels + 1  # row 0 of the label embeddings is "no label"
         for index, layer in enumerate(self.gated):
             # Places in the sequence of one seed that no other layer and no other step has.
@@ -179,13 +144,25 @@ class GatedPixelCNN(keras.Model):
                 if dropout_key is None
                 else dropout_key + tf.constant([index << 32, 0], tf.int64)
             )
-            vertical, horizontal = layer(vertical, horizontal, label_rows, dropout_key=key)
-        u = self.head(tf.nn.relu(horizontal))  # (N, h, w, head units)
-        return self.logits(self.group_head(u, by_group) if self.groups > 1 else u)
+            given = {"labels": label_rows, "dropout_key": key}
+            if self._recompute:
+                vertical, horizontal = recomputed(layer, vertical, horizontal, **given)
+            else:
+                vertical, horizontal = layer(vertical, horizontal, **given)
+        u = decide(horizontal, self.head)  # (N, h, w, head units)
+        return self.logits(self.group_head(u, codes) if self.groups > 1 else u)
 
-    def embed(self, codes):
-        """What the stacks see of a position. int32 `[N, h, w, g]` -> `[N, h, w, units]`."""
-        return tf.reduce_sum(self.embedding(codes + self.num_codes * tf.range(self.groups)), -2)
+    def embed(self, codes, table: Layer):
+        """What the stacks see of positions. int `[...]`, or `[..., g]` -> `[..., units]`."""
+        if self.groups == 1:
+            return table(codes)
+        first = self.num_codes * tf.range(self.groups, dtype=codes.dtype)  # row of each table
+        return tf.reduce_sum(table(codes + first), -2)
+
+    def places(self, row: Layer, column: Layer):
+        """What the stacks see of where positions are, `[h, w, units]`."""
+        rows, columns = self.code_shape[:2]
+        return row(tf.range(rows))[:, None] + column(tf.range(columns))
 
     def log_prob(self, codes, labels, dropout_key=None):
         """log p(codes | labels) in nats. int32 `[N, *code_shape]`, `[N]` -> float32 `[N]`."""
@@ -215,4 +192,109 @@ class GatedPixelCNN(keras.Model):
         Returns:
             int32 `[N, *code_shape]`.
         """
-        return sampler.sample(self, labels, seed, temperature, top_k, top_p, codes, rows_given)
+        if codes is None:
+            codes = tf.zeros([tf.shape(labels)[0], *self.code_shape], tf.int32)
+        steps = PixelCNNSteps(self, labels)
+        return sampler.sample(steps, codes, seed, temperature, top_k, top_p, rows_given)
+
+
+class _Row(NamedTuple):
+    """What the positions of a row share."""
+
+    places: tf.Tensor  # (w, units)
+    contributions: tf.Tensor  # (layers, N, w, 2·units), of the vertical stack
+
+
+class PixelCNNSteps:
+    """A Gated PixelCNN a row and a position at a time, without dropout: `models.sampler.Steps`.
+
+    Nothing here is an approximation: as the convolutions reach up and to the left only,
+
+    - the vertical stack of a row follows from the last k // 2 rows that entered each layer. It
+      is computed for a row at once, and is most of the arithmetic of a forward pass;
+    - the horizontal stack of a position follows from the last k // 2 positions that entered each
+      layer, and from what the vertical stack adds to it;
+    - several codes of a position share both stacks.
+
+    Always in float32, whatever the policy of the layers.
+
+    Args:
+        prior: the network. Its weights are read here.
+        labels: int32 `[N]`, -1 for unconditional.
+    """
+
+    def __init__(self, prior: GatedPixelCNN, labels):
+        self.code_shape = prior.code_shape
+        self._prior = prior
+        self._count = tf.shape(labels)[0]
+        self._units = prior.config.hidden_units
+        self._reach = prior.config.kernel_size // 2
+        self._table = _read_table(prior.embedding)
+        self._places = prior.places(_read_table(prior.row), _read_table(prior.column))
+        self._rows = [layer.row_weights(labels + 1) for layer in prior.gated]
+        # The layers' weights are stacked: a loop hands on each tensor that it uses separately,
+        # at every step, while taking a stack apart copies nothing.
+        weights = zip(*(layer.position_weights() for layer in prior.gated), strict=True)
+        kernels, *outputs = map(tf.stack, weights)
+        # One position has one window: the convolution is a product.
+        kernels = tf.reshape(kernels, [len(prior.gated), -1, 2 * self._units])
+        self._positions = gated.PositionWeights(kernels, *outputs)
+        self._head, self._logits = _read_dense(prior.head), _read_dense(prior.logits)
+        if prior.groups > 1:
+            head = prior.group_head
+            self._which, self._earlier = _read_table(head.which), _read_table(head.earlier)
+            self._dense1, self._dense2 = _read_dense(head.dense1), _read_dense(head.dense2)
+
+    def embed(self, codes):
+        return self._prior.embed(codes, self._table)
+
+    def start(self) -> list[tf.Tensor]:
+        """For each layer the rows that entered it last, `[N, reach, w, units]`: there are none."""
+        shape = [self._count, self._reach, self.code_shape[1], self._units]
+        return [tf.zeros(shape, self._places.dtype) for _ in self._rows]
+
+    def row(self, row, above, state):
+        places = tf.gather(self._places, row)
+        x = (above + places)[:, None]  # (N, 1, w, units)
+        contributions, entered = [], []
+        padding = [[0, 0], [0, 0], [self._reach, self._reach], [0, 0]]
+        for weights, last in zip(self._rows, state, strict=True):
+            window = tf.concat([last, x], axis=1)  # (N, reach + 1, w, units)
+            entered.append(window[:, 1:] if self._reach > 1 else x)
+            x, contribution = gated.rows(weights, x, window, padding)
+            contributions.append(contribution[:, 0])
+        # Of each layer the positions that entered it last, (N, reach·units): there are none.
+        in_front = tf.zeros([len(entered), self._count, self._reach * self._units], x.dtype)
+        return _Row(places, tf.stack(contributions)), in_front, entered
+
+    def position(self, column, before, shared: _Row, state):
+        x = before + tf.gather(shared.places, column)  # (N, units)
+        stacked = state, tf.gather(shared.contributions, column, axis=2), *self._positions
+        entered = []
+        for last, contribution, *weights in zip(*map(tf.unstack, stacked), strict=True):
+            entered.append(x)
+            window = tf.concat([last, x], axis=-1)  # (N, (reach + 1)·units)
+            weights = gated.PositionWeights(*weights)
+            x = gated.residual(weights, x, tf.matmul(window, weights.kernel) + contribution)
+        last = tf.stack(entered)
+        if self._reach > 1:
+            last = tf.concat([state[:, :, self._units :], last], axis=-1)
+        return decide(x, self._head), last
+
+    def logits(self, u, group: int):
+        if self._prior.groups > 1:
+            u = refine(u + self._which(group), self._dense1, self._dense2)
+        return self._logits(u)
+
+    def extend(self, u, group: int, codes):
+        return u + self._earlier(group * self._prior.num_codes + codes)
+
+
+def _read_table(layer: keras.layers.Embedding) -> Layer:
+    table = tf.convert_to_tensor(layer.embeddings)
+    return lambda indices: tf.gather(table, indices)
+
+
+def _read_dense(layer: keras.layers.Dense) -> Layer:
+    kernel, bias = tf.convert_to_tensor(layer.kernel), tf.convert_to_tensor(layer.bias)
+    return lambda x: tf.nn.bias_add(tf.matmul(x, kernel), bias)

@@ -1,68 +1,103 @@
-"""Sampling from the prior inside one graph, at the cost of a few forward passes.
+"""Sampling from an autoregressive network over codes, inside one graph, a position at a time.
 
-Each position is computed once, from activations that are kept, where the network as a whole
-would compute every position anew for each code. Nothing here is an approximation: there are no
-masks, the inputs of `models.prior.GatedLayer` are shifted once and its convolutions reach up
-and to the left only, so that
+The network computes a row of what all positions of it share at once, then each position once,
+from activations that it keeps (`Steps`); the network as a whole would compute every position
+anew for each code. What it keeps, and how it computes, is its own affair.
 
-- the vertical stack of a row depends on the rows above. It is computed for a row at once, from
-  the last k // 2 rows that entered each layer;
-- the horizontal stack of a position depends on the row so far. It is computed from the last
-  k // 2 positions that entered each layer, and what the vertical stack contributes to it;
-- several codes of a position share both stacks. Each is drawn from the head's output and the
-  codes before it there, through `models.prior.GroupHead`.
-
-The vertical stacks of all rows together are most of the arithmetic of a forward pass. What is
-left is a chain of about ten small operations per layer and position, and of about twenty per
-code where there are several, which cost more to start than to compute unless the batch is large,
-hence as few of them as possible (`benchmarks/sampling.py` measures both). XLA is not used: it is
-1.0 to 1.6 times as fast on a CPU, compiles for seconds for each batch size anew, and a TensorFlow
-Serving binary need not have it.
+A position is a chain of many small operations, which cost more to start than to compute unless
+the batch is large, hence as few of them as possible (`benchmarks/sampling.py` measures it). XLA
+is not used: with a Gated PixelCNN it is 1.0 to 1.6 times as fast on a CPU, compiles for seconds
+for each batch size anew, and a TensorFlow Serving binary need not have it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, Protocol
 
 import tensorflow as tf
 
 from models.draws import draw, noise
 
-if TYPE_CHECKING:
-    from models.prior import GatedPixelCNN
-
-# (index, logits [N, K]) -> codes, int32 [N]. The index counts the codes of an image, row by row,
+# A structure of tensors, of the same shapes at each step.
+State = Any
+# (index, logits [N, K]) -> codes, int64 [N]. The index counts the codes of an image, row by row,
 # and group by group in a position; they are drawn in this order.
 Select = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-def sample(
-    prior: GatedPixelCNN,
-    labels,
-    seed,
-    temperature,
-    top_k=0,
-    top_p=1.0,
-    codes=None,
-    rows_given=0,
-) -> tf.Tensor:
-    """Codes drawn from the prior. See `GatedPixelCNN.sample`."""
-    uniform = tf.transpose(noise(seed, tf.shape(labels)[0], math.prod(prior.code_shape)))
+class Steps(Protocol):
+    """A network for N images of which each code is drawn given all before it.
+
+    Weights are best read when this is made: the methods are called inside of loops.
+
+    Attributes:
+        code_shape: `(h, w)`, rows and columns of the codes, or `(h, w, g)` with g per position.
+    """
+
+    code_shape: tuple[int, ...]
+
+    def embed(self, codes) -> tf.Tensor:
+        """int64 `[N, (w)]`, or `[N, (w), g]` with several per position -> `[N, (w), units]`.
+
+        Outside of the grid there are zeros instead.
+        """
+
+    def start(self) -> State:
+        """What is known in front of the first row."""
+
+    def row(self, row, above, state: State) -> tuple[State, State, State]:
+        """Begins a row, of which codes are drawn or given.
+
+        Args:
+            row: its number, int32 scalar.
+            above: the row above embedded, `[N, w, units]`.
+            state: what was known in front of the row above.
+
+        Returns:
+            what all positions of the row share, what is known in front of its first position,
+            and what is known in front of the row.
+        """
+
+    def position(self, column, before, shared: State, state: State) -> tuple[tf.Tensor, State]:
+        """Computes a position.
+
+        Args:
+            column: its number, int32 scalar.
+            before: the position to the left embedded, `[N, units]`.
+            shared: what the positions of the row share.
+            state: what was known in front of the position to the left.
+
+        Returns:
+            what decides the codes here, `[N, units]`, and what is known in front of the position.
+        """
+
+    def logits(self, u, group: int) -> tf.Tensor:
+        """`[N, units]`, as `position` and `extend` return it -> float32 `[N, K]`."""
+
+    def extend(self, u, group: int, codes) -> tf.Tensor:
+        """What decides the codes after those of `group`, int64 `[N]`, at the same position."""
+
+
+def sample(steps: Steps, codes, seed, temperature, top_k=0, top_p=1.0, rows_given=0) -> tf.Tensor:
+    """Codes drawn from a network, or rows of `codes` continued; see `GatedPixelCNN.sample`.
+
+    As `generate`, whose `select` is `models.draws.draw`.
+    """
+    uniform = tf.transpose(noise(seed, tf.shape(codes)[0], math.prod(steps.code_shape)))
 
     def select(index, logits):
         return draw(logits, tf.gather(uniform, index), temperature, top_k, top_p)
 
-    return generate(prior, labels, select, codes, rows_given)
+    return generate(steps, select, codes, rows_given)
 
 
-def generate(prior: GatedPixelCNN, labels, select: Select, codes=None, rows_given=0) -> tf.Tensor:
-    """Codes position by position, row by row. Always in float32.
+def generate(steps: Steps, select: Select, codes, rows_given=0) -> tf.Tensor:
+    """Codes position by position, row by row.
 
     Args:
-        prior: the network, used without dropout.
-        labels: int32 `[N]`, -1 for unconditional.
+        steps: the network.
         select: chooses a code of each image given its logits.
         codes: int32 `[N, *code_shape]`, of which the first `rows_given` rows are taken as they
             are.
@@ -71,238 +106,56 @@ def generate(prior: GatedPixelCNN, labels, select: Select, codes=None, rows_give
     Returns:
         int32 `[N, *code_shape]`.
     """
-    rows, columns, *several = prior.code_shape  # several: [g], or [] with one code per position
-    count = tf.shape(labels)[0]
-    inputs = _Inputs(prior)
-    vertical = _VerticalStack(prior, labels)
-    horizontal = _HorizontalStack(prior)
-    choose = _Head(prior, select)
-    outside = tf.broadcast_to(inputs.outside, [count, columns, *several])
-    if codes is None:
-        codes = tf.zeros([count, rows, columns, *several], tf.int32)
+    rows, columns, *several = steps.code_shape  # several: [g], or [] with one code per position
+    # TensorFlow computes with int32 on the CPU: a GPU would wait for it at each position.
+    codes = tf.cast(codes, tf.int64)
+    outside = tf.zeros_like(steps.embed(tf.zeros_like(codes[:, 0])))  # (N, w, units)
 
-    def row_step(row, codes_above, above, drawn):
-        place = inputs.place(row)  # (w, units)
-        contributions, above = vertical(inputs.embed(codes_above) + place, above)
+    def choose(position, u):
+        """Draws the codes of a position one after the other: int64 `[N]`, or `[N, g]`."""
+        if not several:
+            return select(position, steps.logits(u, 0))
+        # Not a loop of the graph, which would hand on all weights at every step.
+        chosen = []
+        for group in range(*several):
+            if group:
+                u = steps.extend(u, group - 1, chosen[-1])
+            chosen.append(select(position * several[0] + group, steps.logits(u, group)))
+        return tf.stack(chosen, axis=-1)
 
-        def column_step(column, codes_before, before, row_codes):
-            x = inputs.embed(codes_before) + tf.gather(place, column)  # (N, units)
-            x, before = horizontal(x, before, tf.gather(contributions, column, axis=2))
-            here = choose(row * columns + column, x)
-            return column + 1, here, before, row_codes.write(column, here)
+    def row_step(row, above, state, drawn):
+        shared, in_front, state = steps.row(row, above, state)
 
+        def position_step(column, before, known, row_codes):
+            u, known = steps.position(column, before, shared, known)
+            here = choose(row * columns + column, u)
+            return column + 1, steps.embed(here), known, row_codes.write(column, here)
+
+        given = tf.TensorArray(tf.int64, columns, element_shape=[None, *several])
         _, _, _, row_codes = tf.while_loop(
             lambda column, *_: column < columns,
-            column_step,
+            position_step,
             (
-                tf.where(row < rows_given, columns, 0),  # column; a given row is done
-                outside[:, 0],  # codes of the column before
-                horizontal.empty(count),  # what entered the layers in the columns before
-                tf.TensorArray(tf.int32, columns, element_shape=[None, *several]).unstack(
-                    _swapped(codes[:, row])
-                ),
+                tf.where(row < rows_given, columns, 0),  # a given row is done
+                outside[:, 0],
+                in_front,
+                given.unstack(_swapped(codes[:, row])),
             ),
         )
         row_codes = _swapped(row_codes.stack())  # (N, w) or (N, w, g)
-        return row + 1, row_codes, above, drawn.write(row, row_codes)
+        return row + 1, steps.embed(row_codes), state, drawn.write(row, row_codes)
 
     _, _, _, drawn = tf.while_loop(
         lambda row, *_: row < rows,
         row_step,
         (
-            0,  # row
-            outside,  # codes of the row above
-            vertical.empty(count),  # what entered the layers in the rows above
-            tf.TensorArray(tf.int32, rows, element_shape=[None, columns, *several]),
+            0,
+            outside,
+            steps.start(),
+            tf.TensorArray(tf.int64, rows, element_shape=[None, columns, *several]),
         ),
     )
-    return _swapped(drawn.stack())
-
-
-# The classes below read the weights when they are made, outside of the loops.
-
-
-class _Inputs:
-    """What enters the first layer: the codes before or above, and the place."""
-
-    def __init__(self, prior: GatedPixelCNN):
-        # The zeros outside of the grid are the embedding of one more code.
-        self._codes = tf.pad(_tensor(prior.embedding.embeddings), [[0, 1], [0, 0]])
-        self._rows = _tensor(prior.row.embeddings)
-        self._columns = _tensor(prior.column.embeddings)
-        self._first = None  # of several codes, the row where the table of each begins, [g]
-        self.outside = tf.constant(prior.num_codes)  # what all codes outside are: [], or [g]
-        if prior.groups > 1:
-            self._first = prior.num_codes * tf.range(prior.groups)
-            self.outside = prior.num_codes * prior.groups - self._first
-
-    def embed(self, codes):
-        """int32 `[...]`, or `[..., g]` with several codes per position -> `[..., units]`."""
-        if self._first is None:
-            return tf.gather(self._codes, codes)
-        return tf.reduce_sum(tf.gather(self._codes, codes + self._first), axis=-2)
-
-    def place(self, row):
-        """Scalar -> `[w, units]`."""
-        return tf.gather(self._rows, row) + self._columns
-
-
-class _VerticalWeights(NamedTuple):
-    """Of one layer."""
-
-    kernel: tf.Tensor  # (reach + 1, k, units, 2·units)
-    offset: tf.Tensor  # (N, 1, 1, 2·units): bias and label
-    to_horizontal: tf.Tensor  # (2·units, 2·units)
-    to_horizontal_bias: tf.Tensor  # (2·units): of the horizontal convolution, too
-
-
-class _VerticalStack:
-    """The vertical stack of all layers, one row at a time."""
-
-    def __init__(self, prior: GatedPixelCNN, labels):
-        self._columns = prior.code_shape[1]
-        self._units = prior.config.hidden_units
-        self._reach = prior.config.kernel_size // 2
-        self._layers = []
-        for layer in prior.gated:
-            label = tf.gather(_tensor(layer.label.embeddings), labels + 1)
-            self._layers.append(
-                _VerticalWeights(
-                    kernel=_tensor(layer.vertical_conv.kernel),
-                    offset=(label + layer.vertical_conv.bias)[:, None, None],
-                    to_horizontal=_tensor(layer.vertical_to_horizontal.kernel),
-                    to_horizontal_bias=_tensor(layer.vertical_to_horizontal.bias)
-                    + layer.horizontal_conv.bias,
-                )
-            )
-
-    def empty(self, count) -> list[tf.Tensor]:
-        """Nothing above: for each layer `[N, reach, w + 2·reach, units]`."""
-        shape = [count, self._reach, self._columns + 2 * self._reach, self._units]
-        return [tf.zeros(shape) for _ in self._layers]
-
-    def __call__(self, x, above: list[tf.Tensor]):
-        """One row, `[N, w, units]`, below those `above`.
-
-        Returns:
-            the contributions to the horizontal stack, `[layers, N, w, 2·units]`, and the new
-            `above`.
-        """
-        reach, width = self._reach, 2 * self._units
-        x = x[:, None]  # (N, 1, w, units)
-        contributions, entered = [], []
-        for layer, last in zip(self._layers, above, strict=True):
-            padded = tf.pad(x, [[0, 0], [0, 0], [reach, reach], [0, 0]])
-            window = tf.concat([last, padded], axis=1)  # (N, reach + 1, w + 2·reach, units)
-            entered.append(window[:, 1:])
-            v = tf.nn.conv2d(window, layer.kernel, 1, "VALID") + layer.offset
-            # One product of all rows: [N, w, ...] would be N small ones.
-            flat = tf.matmul(tf.reshape(v, [-1, width]), layer.to_horizontal)
-            flat = tf.nn.bias_add(flat, layer.to_horizontal_bias)
-            contributions.append(tf.reshape(flat, [-1, self._columns, width]))
-            x = _gate(v)
-        return tf.stack(contributions), entered
-
-
-class _HorizontalStack:
-    """The horizontal stack of all layers, one position at a time.
-
-    The weights of the layers are stacked: a loop hands on each tensor that it uses separately,
-    at every step, while taking a stack apart copies nothing.
-    """
-
-    def __init__(self, prior: GatedPixelCNN):
-        layers, units = prior.gated, prior.config.hidden_units
-        self._units = units
-        self._reach = prior.config.kernel_size // 2
-        self._kernels = tf.stack(
-            [tf.reshape(layer.horizontal_conv.kernel, [-1, 2 * units]) for layer in layers]
-        )  # (layers, (reach + 1)·units, 2·units)
-        self._outputs = tf.stack([_tensor(layer.output_dense.kernel) for layer in layers])
-        self._output_biases = tf.stack([_tensor(layer.output_dense.bias) for layer in layers])
-
-    def empty(self, count) -> tf.Tensor:
-        """Nothing to the left: `[layers, N, reach·units]`."""
-        return tf.zeros([self._kernels.shape[0], count, self._reach * self._units])
-
-    def __call__(self, x, before, contributions):
-        """One position, `[N, units]`, to the right of those `before`.
-
-        `contributions` is what the vertical stack adds, `[layers, N, 2·units]`.
-
-        Returns:
-            `[N, units]` and the new `before`.
-        """
-        stacked = before, contributions, self._kernels, self._outputs, self._output_biases
-        windows = []
-        for last, contribution, kernel, output, bias in zip(*map(tf.unstack, stacked), strict=True):
-            window = tf.concat([last, x], axis=-1)  # (N, (reach + 1)·units)
-            windows.append(window)
-            h = _gate(tf.matmul(window, kernel) + contribution)
-            # In this order, as a product with a bias would be fused with the addition into one
-            # operation that is ten times slower on matrices this small (oneDNN, two threads).
-            x = (x + bias) + tf.matmul(h, output)
-        return x, tf.stack(windows)[:, :, self._units :]
-
-
-class _Dense(NamedTuple):
-    """A dense layer of `[N, ...]`."""
-
-    kernel: tf.Tensor
-    bias: tf.Tensor
-
-    @classmethod
-    def of(cls, layer) -> _Dense:
-        return cls(_tensor(layer.kernel), _tensor(layer.bias))
-
-    def __call__(self, x):
-        return tf.nn.bias_add(tf.matmul(x, self.kernel), self.bias)
-
-
-class _Head:
-    """The codes of one position, drawn one after the other."""
-
-    def __init__(self, prior: GatedPixelCNN, select: Select):
-        self._select = select
-        self._groups, self._num_codes = prior.groups, prior.num_codes
-        self._head, self._logits = _Dense.of(prior.head), _Dense.of(prior.logits)
-        if prior.groups > 1:
-            head = prior.group_head
-            self._which = _tensor(head.which.embeddings)
-            self._earlier = _tensor(head.earlier.embeddings)
-            self._dense1, self._dense2 = _Dense.of(head.dense1), _Dense.of(head.dense2)
-
-    def __call__(self, position, x):
-        """Draws them from what the horizontal stack says, `[N, units]` -> int32 `[N]` or `[N, g]`.
-
-        `position` counts the positions of the grid, row by row.
-        """
-        # Not relu: Grappler fuses it with what precedes it into an invalid node and then
-        # leaves the whole graph as it is.
-        u = tf.nn.relu(self._head(tf.maximum(x, 0.0)))  # (N, head units)
-        if self._groups == 1:
-            return self._select(position, self._logits(u))
-
-        # Not a loop of the graph, which would hand on all these weights at every step.
-        codes = []
-        for group in range(self._groups):
-            a = u + self._which[group]
-            refined = a + self._dense2(tf.nn.relu(self._dense1(tf.maximum(a, 0.0))))
-            index = position * self._groups + group
-            codes.append(self._select(index, self._logits(refined)))
-            if group + 1 < self._groups:  # the last code reaches nobody here
-                u += tf.gather(self._earlier, group * self._num_codes + codes[-1])
-        return tf.stack(codes, axis=-1)
-
-
-def _gate(x):
-    """`models.prior.gate`, which imports this file."""
-    a, b = tf.split(x, 2, axis=-1)
-    return tf.tanh(a) * tf.sigmoid(b)
-
-
-def _tensor(variable) -> tf.Tensor:
-    return tf.convert_to_tensor(variable)
+    return tf.cast(_swapped(drawn.stack()), tf.int32)
 
 
 def _swapped(x) -> tf.Tensor:

@@ -24,6 +24,7 @@ class VQVAE(keras.Model):
         config: sizes.
         data_variance: variance of pixel / 255 over the training images.
         seed: seed of the weights and of the codebook.
+        recompute: spend time for memory in training (`models.recompute`).
 
     Example:
 
@@ -34,15 +35,22 @@ class VQVAE(keras.Model):
     Codes are `[N, h, w, g]` where the quantizer makes g > 1 codes per position.
     """
 
-    def __init__(self, config: NetworkConfig, data_variance: float, seed: int = 0, **kwargs):
+    def __init__(
+        self,
+        config: NetworkConfig,
+        data_variance: float,
+        seed: int = 0,
+        recompute: bool = False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.config = config
         model = config.model
         with seeded(seed):
-            self.encoder = Encoder(model.encoder, model.quantizer.embedding_dim)
+            self.encoder = Encoder(model.encoder, model.quantizer.embedding_dim, recompute)
             self.quantizer = build_quantizer(model.quantizer, seed=seed)
             self.likelihood = build_likelihood(model.decoder, config.image.channels, data_variance)
-            self.decoder = Decoder(model.encoder, self.likelihood.outputs_per_pixel)
+            self.decoder = Decoder(model.encoder, self.likelihood.outputs_per_pixel, recompute)
             # Built at once, so that the order of the random draws does not depend on the caller.
             self.encoder(tf.zeros([1, *config.image.hwc]))
             self.decoder(tf.zeros([1, *config.code_grid, model.quantizer.embedding_dim]))

@@ -49,6 +49,26 @@ def test_a_code_without_probability_is_never_drawn():
     np.testing.assert_array_equal(draw(logits, uniform, 1.0), [1, 3])
 
 
+@pytest.mark.parametrize("num_codes", [129, 512, 1000])
+def test_many_codes_are_drawn_as_few_are(num_codes):
+    random = np.random.default_rng(4)
+    logits = random.normal(0, 2, (300, num_codes)).astype("float32")
+    logits[random.random(logits.shape) < 0.5] = -np.inf
+    logits[:50, : num_codes // 2] = -np.inf  # whole blocks
+    logits[50:100, num_codes // 2 :] = -np.inf
+    uniform = random.random(300).astype("float32")
+    uniform[::3], uniform[1::3] = 0.0, np.nextafter(np.float32(1), np.float32(0))
+    drawn = draw(logits, uniform, 1.0).numpy()
+    assert np.all(np.isfinite(logits[np.arange(300), drawn]))
+    cumulative = np.cumsum(np.exp(logits.astype("float64")), axis=-1)
+    cumulative /= cumulative[:, -1:]
+    # Up to the rounding of float32.
+    before = np.where(drawn > 0, cumulative[np.arange(300), np.maximum(drawn - 1, 0)], 0.0)
+    assert np.all(before <= uniform + 1e-6)
+    assert np.all(uniform <= cumulative[np.arange(300), drawn] + 1e-6)
+
+
 def test_a_network_that_has_diverged_still_gives_codes():
-    drawn = draw(tf.fill([2, 6], np.nan), tf.constant([0.1, 0.9]), 1.0).numpy()
-    assert np.all((drawn >= 0) & (drawn < 6))
+    for num_codes in (6, 300):
+        drawn = draw(tf.fill([2, num_codes], np.nan), tf.constant([0.1, 0.9]), 1.0).numpy()
+        assert np.all((drawn >= 0) & (drawn < num_codes))

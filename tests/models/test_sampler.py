@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from gpu_kernels import copied_to_the_host, without_gpu_kernel
 
 from models.config import (
     EncoderConfig,
@@ -17,7 +18,7 @@ from models.config import (
 )
 from models.draws import draw, noise
 from models.export import export_release
-from models.prior import GatedPixelCNN
+from models.prior import GatedPixelCNN, PixelCNNSteps
 from models.sampler import generate
 from models.vqvae import VQVAE
 
@@ -31,9 +32,11 @@ def network(layers=3, kernel_size=3, classes=3, shape=(ROWS, COLUMNS), num_codes
     # Fresh networks are nearly uniform and without biases; these show every dependence.
     random = np.random.default_rng(2)
     # Logits of at most a few tens, of which float32 resolves 1e-4 with room to spare.
-    spread = 0.2 if prior.groups == 1 else 0.1
+    spread, factor = (0.2 if prior.groups == 1 else 0.1), 2.0
+    if layers > 6:
+        spread, factor = 0.05, 1.0
     for weight in prior.trainable_variables:
-        weight.assign(2.0 * weight + random.normal(0.0, spread, weight.shape))
+        weight.assign(factor * weight + random.normal(0.0, spread, weight.shape))
     return prior
 
 
@@ -90,7 +93,7 @@ def test_logits_are_those_of_the_whole_network(layers, kernel_size, classes, sha
     prior = network(layers, kernel_size, classes, shape)
     labels = LABELS if classes else np.full(3, -1, "int32")
     codes = random_codes(3, shape)
-    by_index = tf.constant(codes.reshape(3, -1).T)
+    by_index = tf.constant(codes.reshape(3, -1).T, tf.int64)
     logits = tf.Variable(tf.fill([*by_index.shape, K], np.nan))
 
     @tf.function
@@ -99,7 +102,7 @@ def test_logits_are_those_of_the_whole_network(layers, kernel_size, classes, sha
             logits.scatter_nd_update([[index]], [logits_here])
             return tf.gather(by_index, index)
 
-        return generate(prior, tf.constant(labels), select, codes, rows_given)
+        return generate(PixelCNNSteps(prior, labels), select, codes, rows_given)
 
     beginning = codes.copy()
     beginning[:, rows_given:] = -1  # not looked at
@@ -129,7 +132,7 @@ def test_eager_and_graph_and_xla_draw_the_same(prior, code_shape):
         def select(index, logits):
             return draw(logits, uniform[:, index], 1.0, 4, 0.9)
 
-        return generate(prior, tf.constant(LABELS), select)
+        return generate(PixelCNNSteps(prior, LABELS), select, tf.zeros([3, *code_shape], tf.int32))
 
     eager = drawn().numpy()
     np.testing.assert_array_equal(eager, tf.function(drawn)())
@@ -166,6 +169,32 @@ def test_a_completion_follows_the_rows_given(prior):
     one = sampled(prior, codes=codes, rows_given=1)
     two = sampled(prior, codes=codes + 1, rows_given=1)
     assert np.any(one[:, 1:] != two[:, 1:])
+
+
+def traced(prior, *controls):
+    """The graph that draws, of any number of images."""
+    plain = (tf.int32, [None]), (tf.int64, []), (tf.float32, [])
+    specs = [tf.TensorSpec(shape, dtype) for dtype, shape in (*plain, *controls)]
+    return tf.function(prior.sample).get_concrete_function(*specs)
+
+
+@pytest.mark.parametrize("num_codes", [K, 200])  # few and many are drawn in two ways
+def test_a_gpu_draws_without_waiting_for_the_host_at_each_code(code_shape, num_codes):
+    prior = network(2, shape=code_shape, num_codes=num_codes)
+    given = (tf.int32, [None, *code_shape]), (tf.int32, [])
+    for controls in ((), ((tf.int32, []), (tf.float32, []), *given)):
+        function = traced(prior, *controls)
+        assert not without_gpu_kernel(function)
+        assert not copied_to_the_host(function)
+
+
+def test_a_batch_on_the_host_is_found():
+    def count(codes):
+        return tf.while_loop(lambda c: tf.reduce_any(c > 0), lambda c: [tf.minimum(c, 3)], [codes])
+
+    for dtype, found in ((tf.int32, True), (tf.int64, False)):
+        function = tf.function(count).get_concrete_function(tf.TensorSpec([None], dtype))
+        assert bool(copied_to_the_host(function)) == found
 
 
 def black(encoded):
