@@ -22,6 +22,7 @@ RESULTS = Path(__file__).parent / "results.md"
 SECTIONS = {
     "training": "Training step, against Keras `fit`",
     "throughput": "The training loop, over devices and beside a bare step",
+    "augmentation": "Changes to training images, against a gather an axis",
     "quality": "Quality of the quantizers at one budget",
     "sampling": "Sampling from the prior, against recomputing the network",
     "serving": "`vqvae serve` under load, against the bare SavedModels",

@@ -74,6 +74,9 @@ class RuntimeConfig(Section):
     cache: bool = True
     # Compile the training step with XLA; `auto` does so on a GPU. Default auto.
     jit_compile: bool | Literal["auto"] = "auto"
+    # The same bits from the same seed at every training; `auto`: on a CPU. On a GPU it costs
+    # speed, and without it two trainings differ by rounding. Default auto.
+    deterministic: bool | Literal["auto"] = "auto"
 
 
 class Config(Section):

@@ -267,10 +267,14 @@ def _shared_settings(config: Config, run: Run) -> dict[str, object]:
         "network": config.network,
         "seed": config.training.seed,
         "cache_mib": config.training.cache_mib,
+        "shuffle_mib": config.training.shuffle_mib,
         "warm_start": _warm_start(config, run),
         "strategy": config.training.strategy,
         "mixed_precision": config.training.mixed_precision,
+        "steps_per_call": config.training.steps_per_call,
+        "recompute": config.training.recompute,
         "jit_compile": config.runtime.jit_compile,
+        "deterministic": config.runtime.deterministic,
         "checkpoints": run.checkpoints,
     }
 

@@ -37,22 +37,21 @@ class Augment:
         images = batch[features.IMAGE]
         count = tf.shape(images)[0]
         key = tf.stack([tf.cast(seed, tf.int64), tf.cast(step, tf.int64)])
-        rows = tf.cast(first, tf.int32) + count  # drawn from the first image of the batch on
-        drawn = tf.random.stateless_uniform([rows, 3], key)[-count:]  # (n, 3)
-        if self.shift:
-            images = self._shifted(images, drawn[:, :2])
-        if self.flip:
-            mirrored = images[:, :, ::-1]
-            images = tf.where(drawn[:, 2, None, None, None] < 0.5, mirrored, images)
-        return {**batch, features.IMAGE: images}
+        places = tf.cast(first, tf.int32) + count  # drawn from the first image of the batch on
+        drawn = tf.random.stateless_uniform([places, 3], key)[-count:]  # (n, 3)
+        return {**batch, features.IMAGE: self._moved(images, drawn)}
 
-    def _shifted(self, images, drawn):
-        moves = tf.cast(drawn * (2 * self.shift + 1), tf.int32) - self.shift  # (n, 2)
-        height, width = images.shape[1:3]
+    def _moved(self, images, drawn):
+        """One gather of pixels: a mirrored image is one whose columns are read backwards."""
+        height, width, channels = images.shape[1:]
+        moves = tf.cast(drawn[:, :2] * (2 * self.shift + 1), tf.int32) - self.shift  # (n, 2)
         rows = tf.clip_by_value(tf.range(height) + moves[:, :1], 0, height - 1)  # (n, H)
         columns = tf.clip_by_value(tf.range(width) + moves[:, 1:], 0, width - 1)  # (n, W)
-        images = tf.gather(images, rows, axis=1, batch_dims=1)
-        return tf.gather(images, columns, axis=2, batch_dims=1)
+        if self.flip:
+            columns = tf.where(drawn[:, 2:] < 0.5, columns[:, ::-1], columns)
+        rows += height * tf.range(tf.shape(images)[0])[:, None]  # of all images, one below another
+        pixels = tf.reshape(images, [-1, channels])  # (n·H·W, C)
+        return tf.gather(pixels, width * rows[:, :, None] + columns[:, None, :])  # (n, H, W, C)
 
 
 def build_augment(flip: bool, shift: int) -> Augment | None:

@@ -78,6 +78,9 @@ class TrainingConfig(Section):
     seed: int = 0
     # Decoded data up to this size is kept in memory, more is streamed. MiB, default 1,024.
     cache_mib: Annotated[int, Field(ge=0)] = 1024
+    # Streamed records that are shuffled among each other, as they lie in their files, decompressed;
+    # each worker process takes about twice as much. MiB, default 256.
+    shuffle_mib: Positive = 256
     # `one_device`; `mirrored`: all GPUs of this machine; `multi_worker`: all machines that
     # TF_CONFIG names. `auto`: as many of them as there are. Default auto.
     strategy: StrategyName = "auto"
@@ -87,6 +90,11 @@ class TrainingConfig(Section):
     # Arithmetic of the layers; weights and codebook are float32 in any case. float16 scales the
     # loss. Default float32.
     mixed_precision: Precision = "float32"
+    # Steps in one call of the compiled loop, after which progress is reported. Default 50.
+    steps_per_call: Positive = 50
+    # Keep of a residual block or a gated layer its input alone, and compute what is inside again
+    # for the gradient: less memory, for more time. Default false.
+    recompute: bool = False
     # `last_release` begins with the weights of the last release where their shapes fit, and says
     # so where they do not. Default none: random weights.
     warm_start: Literal["none", "last_release"] = "none"
@@ -110,10 +118,14 @@ class TrainerSettings(Section):
     stage: StageConfig
     seed: int
     cache_mib: int
+    shuffle_mib: int
     warm_start: WarmStart | None
     strategy: StrategyName
     mixed_precision: Precision
+    steps_per_call: Positive
+    recompute: bool
     jit_compile: bool | Literal["auto"]
+    deterministic: bool | Literal["auto"]
     code_version: str
     # Directory in which checkpoints of all trainings are kept.
     checkpoints: str

@@ -14,50 +14,58 @@ from components.errors import PipelineError
 _WORD = {2: tf.int16, 4: tf.int32, 8: tf.int64}
 
 
-def broadcast(strategy: tf.distribute.Strategy, variables: Sequence[keras.Variable]) -> None:
-    """Gives every replica the values that the first one, on the chief, has."""
+class Copies:
+    """The state of a training on all of its replicas.
 
-    def assign_the_first():
+    Args:
+        strategy: in whose scope the variables were made.
+        variables: of which each replica has a copy.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy, variables: Sequence[keras.Variable]):
+        self._strategy, self._variables = strategy, list(variables)
+        self._replicas = strategy.num_replicas_in_sync
+        self._assign = tf.function(lambda: strategy.run(self._assign_the_first))
+        self._checksums = tf.function(lambda: strategy.run(self._checksums_of_all))
+
+    def broadcast(self) -> None:
+        """Gives every replica the values that the first one, on the chief, has."""
+        if self._replicas > 1:
+            self._assign()
+
+    def check(self, stage: str, step: int) -> None:
+        """Compares the copies bit for bit, by a checksum of each.
+
+        Raises:
+            PipelineError: some replica has another value than the first.
+        """
+        if self._replicas == 1:
+            return
+        found = self._strategy.experimental_local_results(self._checksums())[0].numpy()  # (R, V)
+        differing = np.argwhere(found != found[0])
+        if len(differing):
+            replica, place = differing[0]
+            raise PipelineError(
+                f"{stage}: at step {step:,} replica {replica} has another "
+                f"{self._variables[place].path} than replica 0, and training on would train two "
+                "models; check that all workers run the same image, on the same kind of device, "
+                "then start them again: training goes on from the last checkpoint"
+            )
+
+    def _assign_the_first(self):
         context = tf.distribute.get_replica_context()
         first = context.replica_id_in_sync_group == 0
-        for variable in variables:
+        for variable in self._variables:
             value = tf.convert_to_tensor(variable)
             own = tf.where(first, value, tf.zeros_like(value))
             variable.value.assign(context.all_reduce(tf.distribute.ReduceOp.SUM, own))
 
-    if strategy.num_replicas_in_sync > 1:
-        tf.function(lambda: strategy.run(assign_the_first))()
-
-
-def check(
-    strategy: tf.distribute.Strategy, variables: Sequence[keras.Variable], stage: str, step: int
-) -> None:
-    """Compares the copies bit for bit, by a checksum of each.
-
-    Raises:
-        PipelineError: some replica has another value than the first.
-    """
-    replicas = strategy.num_replicas_in_sync
-    if replicas == 1:
-        return
-
-    def checksums():
+    def _checksums_of_all(self):
         context = tf.distribute.get_replica_context()
-        own = tf.stack([_checksum(tf.convert_to_tensor(each)) for each in variables])  # (V,)
-        place = tf.one_hot(context.replica_id_in_sync_group, replicas, dtype=tf.int64)  # (R,)
+        own = tf.stack([_checksum(tf.convert_to_tensor(each)) for each in self._variables])  # (V,)
+        place = context.replica_id_in_sync_group
+        place = tf.one_hot(place, self._replicas, dtype=tf.int64)  # (R,)
         return context.all_reduce(tf.distribute.ReduceOp.SUM, place[:, None] * own[None])
-
-    found = tf.function(lambda: strategy.run(checksums))()
-    found = strategy.experimental_local_results(found)[0].numpy()  # (R, V)
-    differing = np.argwhere(found != found[0])
-    if len(differing):
-        replica, place = differing[0]
-        raise PipelineError(
-            f"{stage}: at step {step:,} replica {replica} has another {variables[place].path} than "
-            "replica 0, and training on would train two models; check that all workers run the "
-            "same image, on the same kind of device, then start them again: training goes on "
-            "from the last checkpoint"
-        )
 
 
 def _checksum(value):

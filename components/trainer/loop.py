@@ -12,22 +12,22 @@ import numpy as np
 import tensorflow as tf
 
 from components.errors import PipelineError
-from components.trainer import copies
 from components.trainer.augment import Augment
 from components.trainer.averages import Averages
 from components.trainer.checkpoints import Checkpoints
 from components.trainer.config import Precision, StageConfig
+from components.trainer.copies import Copies
+from components.trainer.distribution import check_batch, distributed
 from components.trainer.objective import Objective
 from components.trainer.optimizer import Adam, state_variable, warmup_steps
 from components.trainer.preemption import Preempted, Preemption
 from components.trainer.progress import LOGGER, Meter
 from components.trainer.records import Batch
-from components.trainer.source import Share, Source
+from components.trainer.source import Source
 from components.trainer.steps import Steps
 from components.trainer.strategy import is_chief, num_workers
+from components.trainer.utilisation import flops_of_an_image, peak_flops
 
-# Steps in one call of the compiled loop: enough that the call itself costs nothing.
-_STEPS_PER_CALL = 50
 # What a collective operation fails with when another machine is gone.
 _LOST = (
     tf.errors.UnavailableError,
@@ -47,6 +47,15 @@ class Places:
     logs: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Computing:
+    """How steps are computed: compiled by XLA, in which precision, how many in one call."""
+
+    jit_compile: bool = False
+    precision: Precision = "float32"
+    steps_per_call: int = 50
+
+
 def fit(
     objective: Objective,
     train: Source,
@@ -55,14 +64,15 @@ def fit(
     seed: int,
     strategy: tf.distribute.Strategy,
     places: Places,
-    jit_compile: bool = False,
-    precision: Precision = "float32",
+    computing: Computing = Computing(),
     augment: Augment | None = None,
+    start: Callable[[], None] | None = None,
 ) -> dict[str, float]:
     """Trains to the last step, going on from a checkpoint where there is one.
 
     The network of `objective` must have been made in the scope of `strategy`. With several
-    workers `places.checkpoints` must be the same directory for all of them.
+    workers `places.checkpoints` must be the same directory for all of them. Where there is no
+    checkpoint the first worker calls `start`, and all are given the weights that it leaves.
 
     Returns:
         the held-out evaluation of the weights that the network has at the end: the last, or
@@ -73,19 +83,29 @@ def fit(
             failed, a checkpoint cannot be written, or another worker is gone.
         Preempted: SIGTERM came; a checkpoint was written.
     """
-    _check_batch(objective.stage, stage, strategy)
+    check_batch(objective.stage, stage, strategy)
     with _lost_workers_named(objective.stage, strategy):
-        data = _distributed(train, strategy, stage.batch_size, seed, augment)
-        training = _Training(objective, held_out, stage, strategy, places, jit_compile, precision)
+        data = distributed(train, strategy, stage.batch_size, seed, augment)
+        training = _Training(objective, held_out, stage, strategy, places, computing, start)
         return training.run(data)
 
 
 class _Training:
     """One call of `fit`."""
 
-    def __init__(self, objective, held_out, stage, strategy, places, jit_compile, precision):
+    def __init__(
+        self,
+        objective: Objective,
+        held_out: Source,
+        stage: StageConfig,
+        strategy: tf.distribute.Strategy,
+        places: Places,
+        computing: Computing,
+        start: Callable[[], None] | None,
+    ):
         self._objective, self._stage, self._strategy = objective, stage, strategy
         self._held_out, self._places = held_out, places
+        self._steps_per_call, self._called = computing.steps_per_call, False
         self._alone = num_workers(strategy) == 1
         model = objective.model
         with strategy.scope():
@@ -96,7 +116,7 @@ class _Training:
             self._evaluated = state_variable("evaluated", (), "int64")
         self._steps = Steps(
             *(objective, self._optimizer, self._averages, strategy, stage),
-            *(jit_compile, precision == "float16"),
+            *(computing.jit_compile, computing.precision == "float16"),
         )
         kept = {
             "model": model.variables,
@@ -105,15 +125,21 @@ class _Training:
             "steps": self._steps.variables,
             "loop": [self._best, self._worse_in_a_row, self._evaluated],
         }
-        self._state = [variable for kind in kept.values() for variable in kind]
+        self._copies = Copies(strategy, [each for kind in kept.values() for each in kind])
         self._checkpoints = None
         if is_chief(strategy):
             self._checkpoints = Checkpoints(places.checkpoints, kept, stage.keep_checkpoints)
-            self._checkpoints.restore_last(stage.steps)
-        copies.broadcast(strategy, self._state)
+            if not self._checkpoints.restore_last(stage.steps) and start:
+                start()
+        self._copies.broadcast()
         if self._step:
             LOGGER.info("%s: going on from step %d", objective.stage, self._step)
-        self._meter = Meter(objective.stage, self._step, stage.steps, stage.batch_size)
+        peak = peak_flops(computing.precision)
+        self._meter = Meter(
+            *(objective.stage, self._step, stage.steps, stage.batch_size),
+            strategy.num_replicas_in_sync,
+            peak if math.isnan(peak) else flops_of_an_image(self._steps.gradients, held_out) / peak,
+        )
         self._since_evaluation: dict[str, np.ndarray] = {}
 
     @property
@@ -146,7 +172,9 @@ class _Training:
 
     def _some_steps(self, batches) -> bool:
         """Takes steps to the next event; whether some worker, of several, was told to stop."""
-        count = _until_next_event(self._step, self._stage)
+        # The first step alone: it is compiled meanwhile.
+        count = self._until_next_event() if self._called else 1
+        self._called = True
         totals = self._steps.run(batches, count)
         stops = float(totals.pop("stops")) > 0
         totals = {name: each.numpy().astype("float64") for name, each in totals.items()}
@@ -161,9 +189,9 @@ class _Training:
                 f"training.{stage}.learning_rate"
             )
         shown = {name: f"{value:.4g}" for name, value in means.items() if name != "loss"}
-        rate = self._meter.report(now, shown or {"loss": f"{means['loss']:.4g}"})
+        progress = self._meter.report(now, shown or {"loss": f"{means['loss']:.4g}"})
         others = {
-            "images_per_second": rate,
+            **(progress.scalars if progress else {}),
             "learning_rate": float(self._optimizer.learning_rate(self._optimizer.iterations)),
             "skipped_steps": float(self._steps.skipped_in_all),
         }
@@ -216,7 +244,7 @@ class _Training:
             self._checkpoints.save(self._step)
 
     def _compare_copies(self) -> None:
-        copies.check(self._strategy, self._state, self._objective.stage, self._step)
+        self._copies.check(self._objective.stage, self._step)
 
     def _leave(self) -> NoReturn:
         self._save()
@@ -238,12 +266,20 @@ class _Training:
         if self._stage.patience and math.isfinite(float(self._best.numpy())):
             if self._checkpoints:
                 self._checkpoints.restore_best()
-            copies.broadcast(self._strategy, self._state)
+            self._copies.broadcast()
             stage, step = self._objective.stage, self._step
             LOGGER.info("%s: the best weights are those of step %d", stage, step)
             held = {}
         with self._averages.applied(keep=True):
             return held or self._objective.evaluate(self._held_out)
+
+    def _until_next_event(self) -> int:
+        """Steps to the next evaluation, checkpoint, progress report or edge of a profile."""
+        step, stage = self._step, self._stage
+        intervals = (self._steps_per_call, stage.evaluate_every, stage.checkpoint_every)
+        first, last = stage.profile_steps or (0, 0)
+        ahead = [mark - step for mark in (first - 1, last, stage.steps) if mark > step]
+        return min(*ahead, *(every - step % every for every in intervals))
 
     def _due(self, every: int) -> bool:
         return self._step % every == 0 or self._step == self._stage.steps
@@ -281,38 +317,6 @@ def _means(totals: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def _distributed(
-    train: Source,
-    strategy: tf.distribute.Strategy,
-    batch_size: int,
-    seed: int,
-    augment: Augment | None,
-) -> Callable[[int], Iterator]:
-    """Step to begin with -> batches from there on, each replica's part on its device."""
-
-    def begin(start: int) -> Iterator:
-        def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            count = context.num_replicas_in_sync // context.num_input_pipelines
-            first = context.input_pipeline_id * count
-            share = Share(first, count, context.num_replicas_in_sync)
-            return train.batches(batch_size, seed, start, share, augment)
-
-        return iter(strategy.distribute_datasets_from_function(dataset))
-
-    return begin
-
-
-def _check_batch(name: str, stage: StageConfig, strategy: tf.distribute.Strategy) -> None:
-    replicas, parts = strategy.num_replicas_in_sync, stage.gradient_accumulation
-    if stage.batch_size % (replicas * parts):
-        shared = f"{replicas} replicas" if replicas > 1 else "one replica"
-        shared += f" in {parts} parts each" if parts > 1 else ""
-        raise PipelineError(
-            f"training.{name}.batch_size is {stage.batch_size}, which {shared} cannot share "
-            f"evenly; make it a multiple of {replicas * parts}"
-        )
-
-
 @contextlib.contextmanager
 def _lost_workers_named(stage: str, strategy: tf.distribute.Strategy) -> Iterator[None]:
     try:
@@ -325,14 +329,6 @@ def _lost_workers_named(stage: str, strategy: tf.distribute.Strategy) -> Iterato
             f"({type(error).__name__}); start all of them again: training goes on from the last "
             "checkpoint"
         ) from error
-
-
-def _until_next_event(step: int, stage: StageConfig) -> int:
-    """Steps to the next evaluation, checkpoint, progress report or edge of a profile."""
-    intervals = (_STEPS_PER_CALL, stage.evaluate_every, stage.checkpoint_every)
-    first, last = stage.profile_steps or (0, 0)
-    ahead = [mark - step for mark in (first - 1, last, stage.steps) if mark > step]
-    return min(*ahead, *(every - step % every for every in intervals))
 
 
 def _log(split: str, step: int, values: dict[str, float]) -> None:

@@ -39,20 +39,20 @@ def run_fn(fn_args: FnArgs) -> None:
     """Fits the prior on the Tokenizer's codes and writes the combined model."""
     settings = run.read_settings(fn_args, PriorSettings)
     strategy = build_strategy(settings.strategy)
-    run.make_reproducible(settings.seed)
+    run.make_reproducible(settings.seed, settings.deterministic)
     network = settings.network
     num_codes = network.model.quantizer.num_codes
     data = run.read_data(fn_args, parse_codes(network.code_shape, num_codes), settings)
     vqvae = VQVAE(network, data_variance=1.0)
     restore_vqvae(vqvae, fn_args.base_model)
 
-    def new_prior() -> GatedPixelCNN:
+    def new_prior(recompute: bool = False) -> GatedPixelCNN:
         classes = read_num_classes(fn_args.train_files)
         shape = network.code_shape
-        return GatedPixelCNN(settings.prior, num_codes, classes, shape, settings.seed)
+        return GatedPixelCNN(settings.prior, num_codes, classes, shape, settings.seed, recompute)
 
     with strategy.scope(), precision(settings.mixed_precision):
-        prior = new_prior()
+        prior = new_prior(settings.recompute)
         # In a release the VQ-VAE's weights come first.
         begun_with = warm_start.begin(prior, settings.warm_start, "prior", len(vqvae.variables))
     objective = PriorObjective(prior, vqvae, settings.seed)

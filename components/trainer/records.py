@@ -56,13 +56,15 @@ def parse_codes(code_shape: tuple[int, ...], num_codes: int) -> Parse:
 def read_num_classes(patterns: Sequence[str]) -> int:
     """Number of classes, largest label + 1; 0 without labels. Transform's analyzers found it."""
     spec = {features.NUM_CLASSES: tf.io.FixedLenFeature([], tf.int64)}
-    return int(tf.io.parse_single_example(_first(patterns), spec)[features.NUM_CLASSES])
+    record = first_record(find_files(patterns))
+    return int(tf.io.parse_single_example(record, spec)[features.NUM_CLASSES])
 
 
 def read_pixel_variance(patterns: Sequence[str]) -> float:
     """Variance of pixel / 255 around each channel's mean, averaged over the channels."""
     spec = {features.PIXEL_VARIANCE: tf.io.FixedLenSequenceFeature([], tf.float32, True)}
-    channels = tf.io.parse_single_example(_first(patterns), spec)[features.PIXEL_VARIANCE]
+    record = first_record(find_files(patterns))
+    channels = tf.io.parse_single_example(record, spec)[features.PIXEL_VARIANCE]
     variance = float(tf.reduce_mean(channels))
     if not variance > 0.0:
         raise PipelineError(
@@ -80,10 +82,11 @@ def find_files(patterns: Sequence[str]) -> list[str]:
     return files
 
 
-def _first(patterns: Sequence[str]) -> tf.Tensor:
-    for record in read_records(find_files(patterns)).take(1):
+def first_record(files: Sequence[str]) -> tf.Tensor:
+    """The first serialized Example, string []. PipelineError if there is none."""
+    for record in read_records(files).take(1):
         return record
-    raise PipelineError(f"no training examples in {', '.join(patterns)}")
+    raise PipelineError(f"no records in {', '.join(files)}")
 
 
 def read_records(files) -> tf.data.Dataset:

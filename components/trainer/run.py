@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
 
 import keras
 import tensorflow as tf
@@ -16,11 +16,11 @@ from components import library_versions
 from components.code_version import code_version
 from components.trainer.augment import Augment
 from components.trainer.config import TrainerSettings
-from components.trainer.loop import Places, fit
+from components.trainer.loop import Computing, Places, fit
 from components.trainer.objective import Objective
 from components.trainer.records import Parse, find_files
 from components.trainer.source import Source
-from models.precision import full_float32
+from models.device import full_float32, has_gpu
 
 # Bytes at the end of a data file by which its contents are known.
 _END = 64 * 1024
@@ -45,16 +45,24 @@ def read_data(fn_args: FnArgs, parse: Parse, settings: TrainerSettings) -> Data:
     """Both splits, in memory where they fit."""
     cache_bytes = settings.cache_mib * 2**20
     return Data(
-        Source(fn_args.train_files, parse, cache_bytes),
+        Source(fn_args.train_files, parse, cache_bytes, settings.shuffle_mib * 2**20),
         Source(fn_args.eval_files, parse, cache_bytes),
     )
 
 
-def make_reproducible(seed: int) -> None:
-    """A seed fixes the result on one machine."""
+def make_reproducible(seed: int, deterministic: bool | Literal["auto"] = "auto") -> None:
+    """A seed fixes the result on one machine.
+
+    Args:
+        seed: of Python, NumPy and TensorFlow.
+        deterministic: whether every operation must give the same bits at each run; `auto`: on a
+            CPU, where it costs nothing. On a GPU it makes sums slower that many threads add up,
+            and without it results agree but for rounding.
+    """
     full_float32()
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
+    if deterministic is True or (deterministic == "auto" and not has_gpu()):
+        tf.config.experimental.enable_op_determinism()
 
 
 def train(
@@ -65,9 +73,12 @@ def train(
     fn_args: FnArgs,
     inputs: Sequence[str] = (),
     augment: Augment | None = None,
+    start: Callable[[], None] | None = None,
 ) -> None:
-    """Fits `objective`; `inputs` are file patterns of what decides the result besides the data."""
-    has_gpu = bool(tf.config.list_logical_devices("GPU"))
+    """Fits `objective`; `inputs` are file patterns of what decides the result besides the data.
+
+    `start` gives a training that does not go on from a checkpoint its first weights.
+    """
     fit(
         objective,
         data.train,
@@ -81,10 +92,14 @@ def train(
             ),
             logs=fn_args.model_run_dir,
         ),
-        # Compilation costs a CPU more than it gives back on networks of this size.
-        jit_compile=has_gpu if settings.jit_compile == "auto" else settings.jit_compile,
-        precision=settings.mixed_precision,
+        Computing(
+            # Compilation costs a CPU more than it gives back on networks of this size.
+            jit_compile=has_gpu() if settings.jit_compile == "auto" else settings.jit_compile,
+            precision=settings.mixed_precision,
+            steps_per_call=settings.steps_per_call,
+        ),
         augment=augment,
+        start=start,
     )
 
 
@@ -99,7 +114,10 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 _NOT_OF_A_STEP: dict[str, Any] = {
     "checkpoints": True,
     "code_version": True,
+    "deterministic": True,
     "jit_compile": True,
+    "recompute": True,
+    "steps_per_call": True,
     "strategy": True,
     "stage": {
         *("steps", "evaluate_every", "checkpoint_every", "keep_checkpoints", "profile_steps"),

@@ -7,23 +7,33 @@ was interrupted goes on with exactly the batch that it would have seen.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from components import features
-from components.errors import PipelineError
 from components.trainer.augment import Augment
-from components.trainer.records import Batch, Parse, find_files, read_records
+from components.trainer.records import Batch, Parse, find_files, first_record, read_records
 
-_READ_BATCH = 1024
+# Serialized records that are read at a time into memory, or counted; of several files there are
+# as many at once.
+_CHUNK_BYTES = 2**21
 _FILES_AT_A_TIME = 8
-# Records that are shuffled among each other when streamed: so many, but not of more bytes.
-_BLOCK_RECORDS = 16_384
-_BLOCK_BYTES = 2**26
+# Records that are taken from one file before it is the next one's turn.
+_IN_A_ROW = 16
+# Records of a shuffled block that are copied out of it at a time.
+_COPIED = 128
+_SHUFFLE_BYTES = 2**28
+# What a record takes in memory besides its contents.
+_RECORD_BYTES = 256
+# Batches that wait, ready or half ready, take up to so many bytes, or more where they are large.
+_WAITING_BYTES = 2**28
+_WAITING_BATCHES = 16
 # Blocks of an epoch have numbers below this.
 _MOST_BLOCKS = 2**24
+_PARALLEL = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +68,8 @@ class Source:
         patterns: file patterns of gzip TFRecords, as a Trainer gets them.
         parse: batched parser.
         cache_bytes: parsed records up to this size are kept in memory.
-        block_bytes: serialized records up to this size are shuffled at a time when streamed.
+        shuffle_bytes: serialized records up to this size are shuffled among each other when
+            streamed, while as many more are read.
 
     Attributes:
         in_memory: the records are in memory.
@@ -69,17 +80,13 @@ class Source:
         patterns: Sequence[str],
         parse: Parse,
         cache_bytes: int,
-        block_bytes: int = _BLOCK_BYTES,
+        shuffle_bytes: int = _SHUFFLE_BYTES,
     ):
         self._files = find_files(patterns)
         self._parse = parse
-        self._arrays = self._load(cache_bytes)
+        self._counts, longest, self._arrays = _read(self._files, parse, cache_bytes)
+        self._block = max(1, shuffle_bytes // (longest + _RECORD_BYTES))
         self.in_memory = self._arrays is not None
-        if self.in_memory:
-            self._count = int(self._arrays[features.LABEL].shape[0])
-        else:
-            self._counts, record_bytes = _measure(self._files)
-            self._block = max(1, min(_BLOCK_RECORDS, block_bytes // record_bytes))
 
     def batches(
         self,
@@ -104,25 +111,25 @@ class Source:
         if batch_size % share.of:
             raise ValueError(f"batch_size must be a multiple of {share.of}. Received: {batch_size}")
         read = self._from_memory if self.in_memory else self._streamed
-        batches = read(batch_size, seed, start, share)
+        batches, part = read(batch_size, seed, start, share), batch_size // share.of
         if augment is not None:
-            part = batch_size // share.of
 
             def augmented(index, batch):
                 step, own = index // share.count, index % share.count
                 return augment(batch, seed, step, (share.first + own) * part)
 
-            batches = batches.enumerate(start * share.count).map(augmented)
-        return batches.prefetch(4)
+            batches = batches.enumerate(start * share.count).map(augmented, **_PARALLEL)
+        return batches.prefetch(tf.data.AUTOTUNE).with_options(_bounded(batches, part))
 
     def once(self, batch_size: int) -> tf.data.Dataset:
-        """Every record once, in file order; the last batch may be smaller."""
+        """Every record once, in an order that is always the same; the last batch may be smaller."""
         if self._arrays is not None:
             return tf.data.Dataset.from_tensor_slices(self._arrays).batch(batch_size)
-        return read_records(self._files).batch(batch_size).map(self._parse).prefetch(2)
+        files = tf.data.Dataset.from_tensor_slices(self._files)
+        return _by_turns(files).batch(batch_size).map(self._parse, **_PARALLEL).prefetch(2)
 
     def _from_memory(self, batch_size: int, seed: int, start: int, share: Share) -> tf.data.Dataset:
-        count, arrays, part = self._count, self._arrays, batch_size // share.of
+        count, arrays, part = sum(self._counts), self._arrays, batch_size // share.of
         first_epoch, offset = divmod(start * batch_size, count)
 
         def order(epoch):
@@ -139,74 +146,132 @@ class Source:
         if share != _WHOLE:
             own = slice(share.first * part, (share.first + share.count) * part)
             rows = rows.map(lambda batch: batch[own]).rebatch(part, drop_remainder=True)
-        return rows.map(lambda own: {name: tf.gather(each, own) for name, each in arrays.items()})
+
+        def gathered(own):
+            return {name: tf.gather(each, own) for name, each in arrays.items()}
+
+        return rows.map(gathered, **_PARALLEL)
 
     def _streamed(self, batch_size: int, seed: int, start: int, share: Share) -> tf.data.Dataset:
+        """An epoch is the files in a random order, a group of them at a time by turns, and the
+        records that this gives in blocks, each shuffled. Thus the counts tell in which block of
+        which group an epoch is taken up, and no file of the groups before it is opened.
+        """
         by_file = len(self._files) % share.processes == 0
         mine = slice(share.process, None, share.processes)
-        files = self._files[mine] if by_file else self._files
-        count = sum(self._counts[file] for file in files)
-        count = count if by_file else len(range(count)[mine])
+        files, counts = self._files, self._counts
+        if by_file:
+            files, counts = files[mine], counts[mine]
+        every, first = (1, 0) if by_file else (share.processes, share.process)
         part = batch_size // share.of
+        count = len(range(first, sum(counts), every))
         first_epoch, offset = divmod(start * share.count * part, count)
+        first_block, done = divmod(offset, self._block)
 
-        def one_epoch(epoch):
+        def blocks(epoch):
             key = tf.stack([tf.cast(seed, tf.int64), epoch * _MOST_BLOCKS])
-            order = tf.random.experimental.stateless_shuffle(tf.constant(files), seed=key)
-            records = tf.data.Dataset.from_tensor_slices(order).interleave(
-                read_records, cycle_length=_FILES_AT_A_TIME
+            order = _shuffled(tf.range(len(files)), key)
+            block = tf.where(epoch == first_epoch, tf.constant(first_block, tf.int64), 0)
+            records = _from(
+                tf.gather(tf.constant(files), order),
+                tf.gather(tf.constant(counts, tf.int64), order),
+                first + block * self._block * every,
             )
-            if not by_file:
-                records = records.shard(share.processes, share.process)
-            # Block by block, with a seed for each: tf.data's own shuffle would have to go
-            # through all the epochs before this one to know its order.
-            return (
-                records.batch(self._block)
-                .enumerate(1)
-                .map(lambda index, block: _shuffled(block, key + tf.stack([0, index])))
-                .unbatch()
-                .skip(tf.where(epoch == first_epoch, tf.cast(offset, tf.int64), 0))
-            )
+            # Each with a seed of its own: tf.data's own shuffle would have to go through all the
+            # records before a block to know its order.
+            numbered = records.shard(every, 0).batch(self._block).enumerate(block + 1)
+            return numbered.map(lambda number, rows: (rows, key + tf.stack([0, number])))
+
+        def shuffled(rows, seed):
+            """A few at a time, so that there is no second copy of the block."""
+            order = tf.data.Dataset.from_tensor_slices(_shuffled(tf.range(tf.size(rows)), seed))
+            return order.batch(_COPIED).map(lambda places: tf.gather(rows, places))
 
         return (
             tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
-            .flat_map(one_epoch)
+            .flat_map(blocks)
+            .prefetch(1)
+            .flat_map(shuffled)
+            .unbatch()
+            .skip(done)
             .batch(part, drop_remainder=True)
-            .map(self._parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            .map(self._parse, **_PARALLEL)
         )
-
-    def _load(self, limit: int) -> Batch | None:
-        """All records as one tensor per feature, or None when they exceed `limit` bytes."""
-        size, chunks = 0, []
-        for chunk in read_records(self._files).batch(_READ_BATCH).map(self._parse).prefetch(1):
-            chunk = {name: value.numpy() for name, value in chunk.items()}
-            size += sum(array.nbytes for array in chunk.values())
-            if size > limit:
-                return None
-            chunks.append(chunk)
-        if not chunks:
-            raise PipelineError(f"no records in {', '.join(self._files)}")
-        with tf.device("CPU"):
-            return {
-                name: tf.constant(np.concatenate([chunk[name] for chunk in chunks]))
-                for name in chunks[0]
-            }
 
 
 def _shuffled(rows, seed):
     return tf.random.experimental.stateless_shuffle(rows, seed=seed)
 
 
-def _measure(files: Sequence[str]) -> tuple[dict[str, int], int]:
-    """Records of each file, and bytes of the largest record."""
-    counts, largest = {}, 1
-    for file in files:
-        count, longest = read_records(file).reduce(
-            (np.int64(0), np.int32(0)),
-            lambda so_far, record: (
-                so_far[0] + 1,
-                tf.maximum(so_far[1], tf.strings.length(record)),
-            ),
-        )
-        counts[file], largest = int(count), max(largest, int(longest))
-    return counts, largest
+def _bounded(batches: tf.data.Dataset, part: int) -> tf.data.Options:
+    """Memory for what is computed ahead: tf.data by itself would take half of the machine's."""
+    spec = batches.element_spec.values()
+    size = part * sum(math.prod(each.shape[1:]) * each.dtype.size for each in spec)
+    options = tf.data.Options()
+    options.autotune.ram_budget = max(_WAITING_BYTES, _WAITING_BATCHES * size)
+    return options
+
+
+def _by_turns(files: tf.data.Dataset) -> tf.data.Dataset:
+    """Records of several files at a time, a few of each by turns."""
+    # Handed from thread to thread by the batch: one by one, small records cost twice the time.
+    return files.interleave(
+        lambda file: read_records(file).batch(_IN_A_ROW), _FILES_AT_A_TIME, **_PARALLEL
+    ).unbatch()
+
+
+def _from(files: tf.Tensor, counts: tf.Tensor, place: tf.Tensor) -> tf.data.Dataset:
+    """Records from a place on, a group of files after the other, those of a group by turns.
+
+    Args:
+        files: string [F].
+        counts: int64 [F], records of each.
+        place: int64 [], records before the first that is wanted.
+    """
+    ends = tf.cumsum(counts)[_FILES_AT_A_TIME - 1 :: _FILES_AT_A_TIME]  # of full groups
+    begins = tf.concat([[0], ends], axis=0)
+    group = tf.math.count_nonzero(begins <= place) - 1  # the last that begins before the place
+    return (
+        tf.data.Dataset.from_tensor_slices(files[group * _FILES_AT_A_TIME :])
+        .window(_FILES_AT_A_TIME)
+        .flat_map(_by_turns)
+        .skip(place - begins[group])
+    )
+
+
+def _read(files: Sequence[str], parse: Parse, limit: int) -> tuple[list[int], int, Batch | None]:
+    """Records of each file, bytes of the longest, and all as one tensor per feature.
+
+    None in place of the tensors when they exceed `limit` bytes.
+    """
+    at_once = max(1, _CHUNK_BYTES // len(first_record(files).numpy()))
+
+    def chunks(index):
+        def measured(records):
+            return index, tf.reduce_max(tf.strings.length(records)), parse(records)
+
+        return read_records(tf.gather(tf.constant(files), index)).batch(at_once).map(measured)
+
+    counts, longest, size = [0] * len(files), 1, 0
+    kept: list[list[Batch]] = [[] for _ in files]
+    numbers = tf.data.Dataset.range(len(files))
+    for index, length, batch in numbers.interleave(
+        chunks, cycle_length=_FILES_AT_A_TIME, **_PARALLEL
+    ):
+        counts[index] += int(batch[features.LABEL].shape[0])
+        longest = max(longest, int(length))
+        size += sum(each.numpy().nbytes for each in batch.values())
+        if size > limit:
+            kept = [[] for _ in files]
+        else:
+            kept[index].append(batch)
+    if size > limit:
+        return counts, longest, None
+    in_order = [batch for own in kept for batch in own]
+    with tf.device("CPU"):
+        arrays = {
+            # Each is let go of before the next is put together.
+            name: tf.concat([batch.pop(name) for batch in in_order], axis=0)
+            for name in list(in_order[0])
+        }
+    return counts, longest, arrays

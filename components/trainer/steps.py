@@ -10,7 +10,7 @@ from components.trainer.config import StageConfig
 from components.trainer.objective import Objective
 from components.trainer.optimizer import Adam, state_variable
 from components.trainer.strategy import num_workers
-from models.part import Part
+from models.part import WHOLE, Part
 from models.updates import Updates
 
 # Of float16 (Micikevicius et al. 2017): the loss is scaled up, so that small gradients are not
@@ -72,6 +72,8 @@ class Steps:
         self._whole = tf.function(
             lambda batch: self._assign_updates(self._sums_of_parts(batch, 0), 0), **compile_with
         )
+        # A function of its own, which is traced once for the first step and for the loop.
+        self._one = tf.function(self._one_step, reduce_retracing=True)
         self._many = tf.function(self._run, reduce_retracing=True)
 
     @property
@@ -119,18 +121,25 @@ class Steps:
         """
         return self._many(batches, tf.constant(count))
 
+    def gradients(self, batch):
+        """Losses, statistics and gradients of a batch; nothing is changed."""
+        return self._part(batch, tf.constant(0, tf.int64), WHOLE)
+
     def _run(self, batches, count):
         totals, done = self._one(batches), 1
-        while done < count and not self._stops(totals):
+        while self._goes_on(totals, done, count):
             totals = tf.nest.map_structure(tf.add, totals, self._one(batches))
             done += 1
         return totals
 
-    def _stops(self, totals):
-        # Of one process no step has to wait for what the one before it has computed.
-        return totals["stops"] > 0 if self._several_workers else self._stop
+    def _goes_on(self, totals, done, count):
+        # On the host, where the next step is begun: of one process none of them has to wait for
+        # what the one before it computes.
+        with tf.device("CPU:0"):
+            stops = totals["stops"] > 0 if self._several_workers else tf.identity(self._stop)
+            return (done < count) & ~stops
 
-    def _one(self, batches):
+    def _one_step(self, batches):
         reported = self._strategy.run(self._on_replica, args=(next(batches),))
         return tf.nest.map_structure(self._first, reported)
 

@@ -37,18 +37,21 @@ def run_fn(fn_args: FnArgs) -> None:
     """Fits the VQ-VAE on transformed Examples and writes its SavedModel."""
     settings = run.read_settings(fn_args, VQVAESettings)
     strategy = build_strategy(settings.strategy)
-    run.make_reproducible(settings.seed)
+    run.make_reproducible(settings.seed, settings.deterministic)
     data_variance = read_pixel_variance(fn_args.train_files)
     data = run.read_data(fn_args, parse_images(settings.network.image), settings)
     with strategy.scope(), precision(settings.mixed_precision):
-        vqvae = VQVAE(settings.network, data_variance, settings.seed)
+        vqvae = VQVAE(settings.network, data_variance, settings.seed, settings.recompute)
         begun_with = warm_start.begin(vqvae, settings.warm_start, "vqvae")
-    if not begun_with.startswith("release"):
-        place_codebook(vqvae, data.train, settings.seed)
     shown = next(iter(data.held_out.once(_SHOWN)))[features.IMAGE]
     objective = VQVAEObjective(vqvae, shown, settings.stage.min_code_usage)
     augment = build_augment(settings.stage.flip, settings.stage.shift)
-    run.train(objective, data, strategy, settings, fn_args, augment=augment)
+
+    def start() -> None:
+        if not begun_with.startswith("release"):
+            place_codebook(vqvae, data.train, settings.seed)
+
+    run.train(objective, data, strategy, settings, fn_args, augment=augment, start=start)
     if is_chief(strategy):
         released = VQVAE(settings.network, data_variance, settings.seed)
         run.copy_weights(vqvae, released)

@@ -8,35 +8,25 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from trainer_settings import NETWORK, vqvae_settings
 
 from components.errors import PipelineError
 from components.trainer import vqvae
-from components.trainer.config import StageConfig, VQVAESettings, VQVAEStageConfig
+from components.trainer.config import StageConfig, VQVAEStageConfig
 from components.trainer.loop import Places, fit
 from components.trainer.prior import PriorObjective
 from components.trainer.progress import LOGGER
 from components.trainer.records import parse_codes, read_pixel_variance
 from components.trainer.source import Source
 from models.config import (
-    EncoderConfig,
     ImageShape,
-    ModelConfig,
-    NetworkConfig,
     PriorConfig,
-    QuantizerConfig,
 )
 from models.export import restore_vqvae
 from models.prior import GatedPixelCNN
 from models.vqvae import VQVAE
 
 SHAPE = ImageShape(height=8, width=8, channels=1)
-NETWORK = NetworkConfig(
-    image=SHAPE,
-    model=ModelConfig(
-        encoder=EncoderConfig(downsampling=2, hidden_units=8, residual_units=4),
-        quantizer=QuantizerConfig(num_codes=8, embedding_dim=4),
-    ),
-)
 
 
 def digits() -> np.ndarray:
@@ -73,18 +63,8 @@ def files(tmp_path_factory):
 
 def fn_args(files, folder, checkpoints, steps=30, **stage):
     stage = {"batch_size": 64, "evaluate_every": 10, "checkpoint_every": 10, **stage}
-    settings = VQVAESettings(
-        network=NETWORK,
-        stage=VQVAEStageConfig(steps=steps, **stage),
-        seed=0,
-        cache_mib=64,
-        warm_start=None,
-        strategy="one_device",
-        mixed_precision="float32",
-        jit_compile=False,
-        code_version="test",
-        checkpoints=str(checkpoints),
-    )
+    stage = VQVAEStageConfig(steps=steps, **stage)
+    settings = vqvae_settings(stage=stage, checkpoints=str(checkpoints))
     return types.SimpleNamespace(
         train_files=[files.train],
         eval_files=[files.held_out],
@@ -121,6 +101,13 @@ def test_trains_reports_and_exports(files, tmp_path, caplog):
 def test_an_interrupted_training_ends_like_an_undisturbed_one(files, tmp_path, monkeypatch):
     vqvae.run_fn(fn_args(files, tmp_path / "whole", tmp_path / "a"))
 
+    real_place, placed = vqvae.place_codebook, []
+
+    def place(model, train, seed):
+        placed.append(seed)
+        real_place(model, train, seed)
+
+    monkeypatch.setattr(vqvae, "place_codebook", place)
     real_evaluate = vqvae.VQVAEObjective.evaluate
     calls = []
 
@@ -135,6 +122,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(files, tmp_path, m
         vqvae.run_fn(fn_args(files, tmp_path / "killed", tmp_path / "b"))
     assert not (tmp_path / "killed" / "Format-Serving").exists()
     vqvae.run_fn(fn_args(files, tmp_path / "resumed", tmp_path / "b"))
+    assert len(placed) == 1
     for whole, resumed in zip(
         weights(tmp_path / "whole"), weights(tmp_path / "resumed"), strict=True
     ):

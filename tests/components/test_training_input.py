@@ -9,31 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from numbered import SHAPE, numbers, write
 
 from components import features
 from components.trainer.augment import Augment
 from components.trainer.records import parse_images
 from components.trainer.source import Share, Source
-from models.config import ImageShape
 
-SHAPE = ImageShape(height=4, width=6, channels=1)
 COUNT = 100
-
-
-def write(folder: Path, numbers, files: int = 1) -> list[str]:
-    """Images whose first pixel is their number, spread over files."""
-    paths = []
-    for index, part in enumerate(np.array_split(np.asarray(numbers), files)):
-        paths.append(str(folder / f"part-{index}.gz"))
-        with tf.io.TFRecordWriter(paths[-1], "GZIP") as writer:
-            for number in part:
-                image = np.zeros(SHAPE.hwc, "uint8")
-                image[0, 0, 0] = number
-                example = tf.train.Example()
-                example.features.feature[features.IMAGE].bytes_list.value.append(image.tobytes())
-                example.features.feature[features.LABEL].int64_list.value.append(number)
-                writer.write(example.SerializeToString())
-    return paths
 
 
 @pytest.fixture(params=["in memory", "streamed", "streamed, 5 files"])
@@ -41,13 +24,9 @@ def source(request, tmp_path) -> Source:
     files = write(tmp_path, range(COUNT), files=5 if "files" in request.param else 1)
     cache = 0 if "streamed" in request.param else 2**20
     # Blocks of about 17 records.
-    found = Source(files, parse_images(SHAPE), cache, block_bytes=1000)
+    found = Source(files, parse_images(SHAPE), cache, shuffle_bytes=5400)
     assert found.in_memory == bool(cache)
     return found
-
-
-def numbers(dataset, elements: int) -> np.ndarray:
-    return np.concatenate([batch["label"].numpy() for batch in dataset.take(elements)])
 
 
 def test_every_record_once_per_epoch_in_another_order(source):
@@ -55,7 +34,9 @@ def test_every_record_once_per_epoch_in_another_order(source):
     for epoch in seen:
         np.testing.assert_array_equal(np.sort(epoch), np.arange(COUNT))
     assert np.any(seen[0] != seen[1])
-    np.testing.assert_array_equal(numbers(source.once(32), 10), np.arange(COUNT))
+    once = numbers(source.once(32), 10)
+    np.testing.assert_array_equal(np.sort(once), np.arange(COUNT))
+    np.testing.assert_array_equal(numbers(source.once(20), 10), once)
 
 
 def test_another_seed_is_another_order(source):
@@ -145,6 +126,19 @@ def test_images_move_within_the_range_and_repeat_their_edge(images):
     assert len(found) > 20
 
 
+def test_augmentation_is_the_one_written_down(images):
+    flip, shift, step = True, 2, 3
+    drawn = tf.random.stateless_uniform([len(images), 3], tf.constant([7, step], tf.int64)).numpy()
+    height, width, _ = SHAPE.hwc
+    for old, new, (down, right, mirror) in zip(
+        images, augmented(Augment(flip, shift), images, step), drawn, strict=True
+    ):
+        y, x = (int(each * (2 * shift + 1)) for each in (down, right))
+        wide = np.pad(old, [(shift, shift), (shift, shift), (0, 0)], mode="edge")
+        expected = wide[y : y + height, x : x + width]
+        np.testing.assert_array_equal(new, expected[:, ::-1] if mirror < 0.5 else expected)
+
+
 def test_augmentation_depends_on_seed_step_and_place_alone(images):
     augment = Augment(flip=True, shift=1)
     whole = augmented(augment, images)
@@ -173,7 +167,7 @@ from components.trainer.source import Source
 from models.config import ImageShape
 
 shape = ImageShape(height=64, width=64, channels=3)
-source = Source(sys.argv[2:], parse_images(shape), cache_bytes=2**20, block_bytes=2**23)
+source = Source(sys.argv[2:], parse_images(shape), cache_bytes=2**20, shuffle_bytes=2**23)
 assert not source.in_memory
 for batch in source.batches(64, seed=1).take(100):
     pass
@@ -184,8 +178,11 @@ _TRAIN = """
 import resource, sys
 from tfx.components.trainer.fn_args_utils import FnArgs
 from components.trainer import vqvae
-from components.trainer.config import VQVAESettings, VQVAEStageConfig
+from components.trainer.config import VQVAEStageConfig
 from models.config import EncoderConfig, ImageShape, ModelConfig, NetworkConfig, QuantizerConfig
+
+sys.path.append("tests/components")
+from trainer_settings import vqvae_settings
 
 network = NetworkConfig(
     image=ImageShape(height=64, width=64, channels=3),
@@ -194,16 +191,11 @@ network = NetworkConfig(
         quantizer=QuantizerConfig(num_codes=8, embedding_dim=4),
     ),
 )
-settings = VQVAESettings(
+settings = vqvae_settings(
     network=network,
     stage=VQVAEStageConfig(steps=20, batch_size=64),
-    seed=0,
     cache_mib=16,
-    warm_start=None,
-    strategy="auto",
-    mixed_precision="float32",
-    jit_compile=False,
-    code_version="",
+    shuffle_mib=16,
     checkpoints=sys.argv[1] + "/checkpoints",
 )
 vqvae.run_fn(
@@ -249,7 +241,7 @@ def noise(path: Path, count: int) -> Path:
     ("program", "count"),
     [
         pytest.param(_ITERATE, 2000, id="input"),
-        # More than the block that is shuffled at a time, 64 MiB.
+        # More than is shuffled at a time, 16 MiB.
         pytest.param(_TRAIN, 8000, id="Trainer", marks=pytest.mark.slow),
     ],
 )

@@ -14,29 +14,23 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
+from trainer_settings import NETWORK, vqvae_settings
 
 from components import features
 from components.errors import PipelineError, notes
 from components.trainer import run
 from components.trainer.checkpoints import Checkpoints
-from components.trainer.config import StageConfig, VQVAESettings, VQVAEStageConfig
-from components.trainer.loop import Places, fit
+from components.trainer.config import StageConfig, VQVAEStageConfig
+from components.trainer.loop import Computing, Places, fit
 from components.trainer.preemption import Preempted
 from components.trainer.records import parse_images
 from components.trainer.source import Source
 from components.trainer.vqvae import VQVAEObjective
-from models.config import EncoderConfig, ImageShape, ModelConfig, NetworkConfig, QuantizerConfig
+from models.config import ImageShape
 from models.precision import precision
 from models.vqvae import VQVAE
 
 SHAPE = ImageShape(height=8, width=8, channels=1)
-NETWORK = NetworkConfig(
-    image=SHAPE,
-    model=ModelConfig(
-        encoder=EncoderConfig(downsampling=2, hidden_units=8, residual_units=4),
-        quantizer=QuantizerConfig(num_codes=8, embedding_dim=4),
-    ),
-)
 
 
 class Objective(VQVAEObjective):
@@ -151,7 +145,7 @@ def test_a_collapsed_codebook_stops_with_advice(train):
 def test_sigterm_leaves_a_checkpoint_and_the_rerun_ends_the_same(train, tmp_path):
     undisturbed = train(Objective(), steps=33, name="b")
     stopped = Objective()
-    stopped.described = lambda call: call == 3 and os.kill(os.getpid(), signal.SIGTERM)
+    stopped.described = lambda call: call == 4 and os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(Preempted, match="SIGTERM at step 24 of 33"):
         train(stopped, steps=33, checkpoint_every=8, evaluate_every=100)
     assert 24 in steps_kept(tmp_path / "a")
@@ -197,18 +191,7 @@ def test_what_cannot_be_cleaned_up_hides_no_full_disk(tmp_path, monkeypatch):
 def test_an_upgrade_that_changes_weights_begins_anew_and_others_go_on(tmp_path, monkeypatch):
     places = []
     monkeypatch.setattr(run, "fit", lambda *values, **_: places.append(values[6].checkpoints))
-    settings = VQVAESettings(
-        network=NETWORK,
-        stage=VQVAEStageConfig(steps=1),
-        seed=0,
-        cache_mib=1,
-        warm_start=None,
-        strategy="auto",
-        mixed_precision="float32",
-        jit_compile=False,
-        code_version="c",
-        checkpoints="here",
-    )
+    settings = vqvae_settings(stage=VQVAEStageConfig(steps=1), checkpoints="here")
     (tmp_path / "data.gz").write_text("data")
     files = types.SimpleNamespace(train_files=[str(tmp_path / "data.gz")], model_run_dir="")
     data = run.Data(None, None)
@@ -234,7 +217,7 @@ def test_the_last_checkpoints_and_the_best_are_kept(train, tmp_path):
 def test_patience_ends_training_with_the_best_weights(train, tmp_path):
     held = [3.0, 1.0, 2.0, 1.5, 0.1, 0.1]
     stopped = train(Objective(held=held), steps=100, patience=2)
-    assert stopped.calls["described"] == 4
+    assert stopped.calls["described"] == 5  # the first step is a call of its own
     assert_same(stopped, train(Objective(), steps=20, name="b"))
 
 
@@ -273,7 +256,8 @@ def test_16_bit_training_learns_as_well(source, tmp_path, name):
         stage = StageConfig(steps=60, batch_size=64, learning_rate=1e-2, evaluate_every=60)
         places = Places(str(tmp_path / kind), str(tmp_path / "logs"))
         strategy = tf.distribute.get_strategy()
-        held = fit(objective, source, source, stage, 0, strategy, places, precision=kind)
+        computing = Computing(precision=kind)
+        held = fit(objective, source, source, stage, 0, strategy, places, computing)
         for variable in objective.model.variables:
             assert not variable.dtype.endswith("16"), variable.path
         return held["nmse"]
