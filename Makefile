@@ -1,8 +1,9 @@
 # Every target brings its environment up first; see scripts/setup.sh.
 #   make run ARGS="--config fashion_mnist"     PYTHON=/path/to/python3.12 chooses the interpreter
+#   GPU=0 leaves CUDA's libraries out where there is an NVIDIA driver, GPU=1 brings them anyhow
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-export PYTHON
+export PYTHON GPU
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -21,6 +22,10 @@ test-slow: setup ## run the kill, soak and fuzz tests
 
 bench: setup ## run the benchmarks into benchmarks/results.md; ARGS="training sampling" for some
 	@.venv/bin/python -m benchmarks $(ARGS)
+
+gpu-check: setup ## hold this machine's GPUs against its CPU, into benchmarks/gpu.md
+	@.venv/bin/python -m benchmarks.gpu_check $(ARGS) > benchmarks/gpu.partial && \
+		mv benchmarks/gpu.partial benchmarks/gpu.md && cat benchmarks/gpu.md
 
 lint: setup ## check style and formatting
 	@.venv/bin/ruff check .
@@ -41,4 +46,4 @@ clean: ## remove the environment and caches; runs/ and data/ stay
 	@rm -rf .venv .tools .pytest_cache .ruff_cache build dist *.egg-info
 	@find . -name __pycache__ -type d -not -path './runs/*' -not -path './data/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup run test test-slow bench lint lock image-check clean
+.PHONY: help setup run test test-slow bench gpu-check lint lock image-check clean

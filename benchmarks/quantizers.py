@@ -185,6 +185,8 @@ def _ours(num_codes: int):
 
     def forward(z):
         output = quantizer(z, training=True)
+        for variable, value in quantizer.updates(output.statistics):
+            variable.assign(value)
         return output.quantized, tf.add_n(list(output.losses.values()))
 
     return _tensorflow_step(forward)

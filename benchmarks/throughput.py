@@ -27,9 +27,10 @@ import tensorflow as tf
 from benchmarks import fashion_mnist
 from benchmarks.keras_example import EMBEDDING_DIM, NUM_CODES, ExampleVQVAE
 from components import features
+from components.trainer.averages import Averages
 from components.trainer.config import StageConfig
 from components.trainer.loop import Places, fit
-from components.trainer.optimizer import build_optimizer
+from components.trainer.optimizer import Adam
 from components.trainer.progress import LOGGER
 from components.trainer.run import make_reproducible
 from components.trainer.steps import Steps
@@ -92,7 +93,9 @@ def beside_bare() -> dict[str, float]:
         batch = next(iter(source.batches(BATCH, 0)))
         again = iter(tf.data.Dataset.from_tensors(batch).repeat())
         twin = VQVAEObjective(vqvae, tf.zeros([0]))
-        steps = Steps(twin, optimizer(vqvae), tf.distribute.get_strategy(), STAGE)
+        averages = Averages(vqvae, STAGE.weight_ema)
+        strategy = tf.distribute.get_strategy()
+        steps = Steps(twin, optimizer(vqvae), averages, strategy, STAGE)
         bare = bare_steps(vqvae, batch, optimizer(vqvae))
 
         def between():
@@ -110,7 +113,7 @@ def beside_bare() -> dict[str, float]:
 
 
 def optimizer(vqvae):
-    return build_optimizer(STAGE, vqvae.trainable_variables)
+    return Adam(STAGE, vqvae.trainable_variables)
 
 
 def bare_steps(vqvae, batch, adam) -> Callable[[], dict[str, tf.Tensor]]:
@@ -121,10 +124,13 @@ def bare_steps(vqvae, batch, adam) -> Callable[[], dict[str, tf.Tensor]]:
         outputs = {"loss": tf.zeros([])}
         for _ in tf.range(INTERVAL):
             with tf.GradientTape() as tape:
-                loss = vqvae(batch[features.IMAGE], training=True)["loss"]
+                found = vqvae(batch[features.IMAGE], training=True)
+                loss = found["loss"]
             gradients = tape.gradient(loss, [each.value for each in vqvae.trainable_variables])
             gradients, _ = tf.clip_by_global_norm(gradients, STAGE.gradient_clip)
-            adam.apply(gradients)
+            updates = adam.updates(gradients) + vqvae.updates(found, found["statistics"])
+            for variable, value in updates:
+                variable.assign(value)
             outputs = {"loss": loss}
         return outputs
 

@@ -70,7 +70,11 @@ class Fitted(ExampleVQVAE):
     """Our model, trained by Keras `fit`."""
 
     def call(self, images, training=False):
-        return super().call(images, training=training)["loss"]
+        found = super().call(images, training=training)
+        if training:
+            for variable, value in self.updates(found, found["statistics"]):
+                variable.assign(value)
+        return found["loss"]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         return y_pred
@@ -100,6 +104,8 @@ class _Stopwatch(logging.Handler):
         self._begun: tuple[int, float] | None = None
 
     def emit(self, record):
+        if not hasattr(record, "progress"):
+            return
         step = record.progress.step
         if self._begun is None and step >= STEPS:
             if self._profile_to:

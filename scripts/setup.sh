@@ -3,6 +3,7 @@
 #
 #     scripts/setup.sh            (the Makefile runs it before every target)
 #     PYTHON=/path/to/python3.12 scripts/setup.sh
+#     GPU=1 scripts/setup.sh      CUDA's libraries, too; the default where the NVIDIA driver is loaded
 #
 # Quiet when nothing is to do. An interrupted run is completed by the next one. What the installers
 # say goes to .tools/setup.log; an error is one line.
@@ -58,8 +59,12 @@ mkdir -p "$tools"
 exec 9>"$tools/lock"
 flock -n 9 || { say "waiting for another set-up of this checkout" && flock 9; }
 
+locks=(requirements.lock)
+[ -e /proc/driver/nvidia/version ] && gpu=1 || gpu=0
+[ "${GPU:-$gpu}" = 0 ] || locks+=(requirements-gpu.lock)
+
 # The stamp names all that the environment was made from; equal stamp, nothing to do.
-stamp=$(cat requirements.lock pyproject.toml setup.py scripts/setup.sh scripts/glibc.sh | sha256sum | cut -d' ' -f1)-$version-$root
+stamp=$(cat "${locks[@]}" pyproject.toml setup.py scripts/setup.sh scripts/glibc.sh | sha256sum | cut -d' ' -f1)-$version-$root
 if [ -x "$venv/bin/python" ] && [ "$(cat "$venv/.stamp" 2>/dev/null)" = "$stamp" ]; then exit 0; fi
 
 # The newest wheels need glibc 2.39; musl and anything else old is told where to go.
@@ -136,7 +141,7 @@ else
     say "updating .venv to the locked packages"
 fi
 rm -f "$venv/.stamp"
-"$uv" pip sync --python "$venv/bin/python" --require-hashes requirements.lock >>"$log" 2>&1 ||
+"$uv" pip sync --python "$venv/bin/python" --require-hashes "${locks[@]}" >>"$log" 2>&1 ||
     fail "the locked packages could not be installed: $(reason). $again"
 "$uv" pip install --python "$venv/bin/python" --no-deps --no-build-isolation --config-setting editable_mode=compat --editable . >>"$log" 2>&1 ||
     fail "this project could not be installed into .venv: $(reason). Details: .tools/setup.log"

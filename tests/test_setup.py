@@ -23,7 +23,7 @@ PACKAGES = ("components", "configs", "kubeflow", "models", "pipeline")
 def _checkout(place: Path) -> Path:
     """What set-up and packaging read, copied so that they may write beside it."""
     for name in (
-        *("Makefile", "pyproject.toml", "requirements.lock", "setup.py"),
+        *("Makefile", "pyproject.toml", "requirements.lock", "requirements-gpu.lock", "setup.py"),
         "vqvae_command.py",
     ):
         shutil.copy(ROOT / name, place)
@@ -46,7 +46,10 @@ def _program(folder: Path, name: str, script: str) -> None:
 def test_make_alone_lists_every_target() -> None:
     listed = subprocess.run(["make", "-C", ROOT], capture_output=True, text=True, check=True)
     targets = re.findall(r"^ *make (\S+) +\S", listed.stdout, re.MULTILINE)
-    expected = ["run", "test", "test-slow", "bench", "lint", "lock", "image-check", "clean"]
+    expected = [
+        *("run", "test", "test-slow", "bench", "gpu-check"),
+        *("lint", "lock", "image-check", "clean"),
+    ]
     assert targets == expected
 
 
@@ -85,6 +88,24 @@ def test_unsupported_systems_get_one_line(tmp_path: Path, programs, said) -> Non
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (checkout / ".venv").exists()
+
+
+def test_cuda_comes_where_it_is_asked_for(tmp_path: Path) -> None:
+    checkout = _checkout(tmp_path)
+    known = "*version_info*) echo 3.12.1;; *executable*) echo $0;; *) echo 2.39;;"
+    _program(tmp_path / "bin", "fake", f"case $2 in {known} esac")
+    _program(tmp_path / "bin", "uv", 'echo "$@" >> $HOME/log; [ $1 != venv ] || mkdir -p .venv')
+    usual = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        **{"HOME": str(tmp_path), "PYTHON": "fake"},
+    }
+    installed = []
+    for gpu in ("0", "1"):
+        environment = {**usual, "GPU": gpu}
+        subprocess.run([checkout / "scripts" / "setup.sh"], env=environment, check=True)
+        log = (tmp_path / "log").read_text()
+        installed.append(re.findall(r"pip sync .* --require-hashes (.*)", log)[-1])
+    assert installed == ["requirements.lock", "requirements.lock requirements-gpu.lock"]
 
 
 @pytest.mark.slow

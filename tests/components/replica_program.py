@@ -15,6 +15,7 @@ import logging
 import os
 import sys
 import tempfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -23,7 +24,7 @@ from sklearn.datasets import load_digits
 
 from components import features
 from components.trainer.config import StageConfig
-from components.trainer.loop import Places, fit
+from components.trainer.loop import Computing, Places, fit
 from components.trainer.prior import PriorObjective
 from components.trainer.progress import LOGGER
 from components.trainer.records import parse_codes, parse_images
@@ -95,14 +96,20 @@ def _written(path: str, name: str, rows: np.ndarray, parse) -> Source:
     return Source([path], parse, 2**24)
 
 
-def train(stage: str, strategy, steps: int, folder: str) -> dict[str, np.ndarray]:
-    """Loss of every step, and every variable on every replica of this process."""
+def train(stage: str, strategy, steps: int, folder: str, checkpoints: str) -> dict[str, np.ndarray]:
+    """Loss of every step, and every averaged variable on every replica of this process.
+
+    `checkpoints` is one folder for all workers.
+    """
+    start = None
     with strategy.scope():
         if stage == "vqvae":
             source = images(folder)
             vqvae = VQVAE(NETWORK, 0.14, seed=1)
-            place_codebook(vqvae, source, seed=2)
             objective = RecordedVQVAE(vqvae, tf.zeros([0]))
+
+            def start():
+                place_codebook(vqvae, source, seed=2)
         else:
             source = codes(folder)
             config = PriorConfig(layers=3, hidden_units=8, head_units=8, dropout=0.0)
@@ -110,12 +117,13 @@ def train(stage: str, strategy, steps: int, folder: str) -> dict[str, np.ndarray
                 GatedPixelCNN(config, NUM_CODES, CLASSES, CODE_SHAPE), None, 3
             )
     objective.losses = []
-    # One step at a time, so that the loss of each is seen.
     config = StageConfig(
-        steps=steps, batch_size=48, learning_rate=3e-3, evaluate_every=1, checkpoint_every=10_000
+        **{"steps": steps, "batch_size": 48, "learning_rate": 3e-3, "weight_ema": 0.9},
+        **{"evaluate_every": 10_000, "checkpoint_every": 10},
     )
-    places = Places(f"{folder}/checkpoints-{stage}", f"{folder}/logs")
-    fit(objective, source, source, config, 5, strategy, places)
+    places = Places(checkpoints, f"{folder}/logs")
+    computing = Computing(steps_per_call=1)  # the loss of each is seen
+    fit(objective, source, source, config, 5, strategy, places, computing, start=start)
     found = {"losses": np.array(objective.losses)}
     for index, variable in enumerate(objective.model.variables):
         for replica, value in enumerate(getattr(variable.value, "values", [variable.value])):
@@ -142,8 +150,9 @@ def main(out: str, floatx: str, steps: str, *devices: str) -> None:
     found = {}
     for name, strategy in strategies.items():
         for stage in ("vqvae", "prior"):
+            checkpoints = Path(out).parent / f"{stage}-{name if devices else 'workers'}"
             with tempfile.TemporaryDirectory() as folder:
-                trained = train(stage, strategy, int(steps), folder)
+                trained = train(stage, strategy, int(steps), folder, str(checkpoints))
             found |= {f"{stage}/{name}/{key}": value for key, value in trained.items()}
     np.savez(out, **found)
 

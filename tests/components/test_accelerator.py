@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import tensorflow as tf
-from gpu_kernels import host_calls, int32_variables, without_gpu_kernel
+from gpu_kernels import host_calls, int32_variables, transfers_to_host, without_gpu_kernel
 
 from components import features
 from components.trainer.averages import Averages
@@ -23,10 +23,17 @@ from models.config import (
     QuantizerConfig,
 )
 from models.prior import GatedPixelCNN
+from models.quantizers import search, sums
 from models.vqvae import VQVAE
 
 QUANTIZERS = {"ema": {}, "gradient": {}, "fsq": {"levels": (4, 3)}}
 LIKELIHOODS = ("gaussian", "categorical", "logistic_mixture")
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_gpu(monkeypatch):
+    for module in (search, sums):
+        monkeypatch.setattr(module, "has_gpu", lambda: True)
 
 
 def network(quantizer: str = "ema", likelihood: str = "gaussian", groups: int = 1) -> NetworkConfig:
@@ -41,15 +48,17 @@ def network(quantizer: str = "ema", likelihood: str = "gaussian", groups: int = 
     )
 
 
-def step(objective, spec: dict[str, tf.TensorSpec]):
-    """A whole step of training, with everything that is assigned in it."""
+def steps(objective, **arguments) -> Steps:
     stage = StageConfig(weight_ema=0.9, weight_decay=0.1, gradient_accumulation=2)
     optimizer = Adam(stage, objective.model.trainable_variables)
     averages = Averages(objective.model, stage.weight_ema)
-    steps = Steps(
-        objective, optimizer, averages, tf.distribute.get_strategy(), stage, scale_loss=True
-    )
-    return steps._whole.get_concrete_function(spec)
+    strategy = tf.distribute.get_strategy()
+    return Steps(objective, optimizer, averages, strategy, stage, scale_loss=True, **arguments)
+
+
+def step(objective, spec: dict[str, tf.TensorSpec]):
+    """A whole step of training, with everything that is assigned in it."""
+    return steps(objective)._whole.get_concrete_function(spec)
 
 
 def of_vqvae(config: NetworkConfig):
@@ -122,6 +131,24 @@ def test_log_prob_and_sampling(groups):
             tf.TensorSpec([], tf.float32),
         )
     )
+
+
+def test_no_step_waits_for_a_value_from_the_device():
+    config = network()
+    compiled = steps(VQVAEObjective(VQVAE(config, 0.1), tf.zeros([0])), jit_compile=True)
+    batch = {
+        features.IMAGE: tf.zeros([4, *config.image.hwc], tf.uint8),
+        features.LABEL: tf.zeros([4], tf.int32),
+    }
+    batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
+    many = compiled._many.get_concrete_function(batches, tf.constant(3))
+    assert not transfers_to_host(many)
+
+    def waits(x):
+        return tf.while_loop(lambda y: tf.reduce_sum(y) < 9.0, lambda y: y + 1.0, [x])
+
+    spec = tf.TensorSpec([3])
+    assert transfers_to_host(tf.function(waits).get_concrete_function(spec))
 
 
 def test_a_state_of_int32_is_found():

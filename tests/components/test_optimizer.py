@@ -75,6 +75,15 @@ def test_the_rate_rises_and_then_falls(schedule, halfway):
     np.testing.assert_allclose(learning_rate(stage, 5000), rate[1000])  # not beyond the end
 
 
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_a_short_training_has_a_rate_at_every_step(steps):
+    stage = StageConfig(steps=steps, learning_rate=1.0, warmup=0.0)
+    rate = [float(learning_rate(stage, step)) for step in range(steps + 1)]
+    assert rate[0] == 0.0  # the warm-up is one step at least
+    assert np.all(np.isfinite(rate))
+    assert np.all(np.array(rate[1:]) > 0.0)
+
+
 def test_cosine_is_that_of_keras():
     stage = StageConfig(steps=500, learning_rate=3e-4, warmup=0.02)
     reference = keras.optimizers.schedules.CosineDecay(

@@ -30,7 +30,7 @@ def start(out: Path, *arguments: str, **environment: str) -> subprocess.Popen:
 
 def finish(*processes: subprocess.Popen) -> None:
     for process in processes:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=900)
         assert process.returncode == 0, errors[-3000:]
 
 
@@ -42,23 +42,26 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def start_workers(folder: Path, *arguments: str) -> list[subprocess.Popen]:
-    """Two processes that train together; each writes `worker-N.npz`."""
-    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+def start_workers(folder: Path, *arguments: str, count: int = 2) -> list[subprocess.Popen]:
+    """Processes that train together; each writes `worker-N.npz`, and all share the checkpoints."""
+    cluster = {"worker": [f"localhost:{port}" for port in free_ports(count)]}
     return [
         start(
             folder / f"worker-{index}.npz",
             *arguments,
             TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
         )
-        for index in range(2)
+        for index in range(count)
     ]
 
 
-def workers(folder: Path, *arguments: str) -> dict[str, np.ndarray]:
-    """What two processes found that trained together."""
-    finish(*start_workers(folder, *arguments))
-    return dict(np.load(folder / "worker-0.npz")) | dict(np.load(folder / "worker-1.npz"))
+def workers(folder: Path, *arguments: str, count: int = 2) -> dict[str, np.ndarray]:
+    """What the processes found that trained together."""
+    finish(*start_workers(folder, *arguments, count=count))
+    found = {}
+    for index in range(count):
+        found |= np.load(folder / f"worker-{index}.npz")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +69,20 @@ def exact(tmp_path_factory) -> dict[str, np.ndarray]:
     """50 steps in float64 on one and two devices, and on two workers."""
     folder = tmp_path_factory.mktemp("float64")
     finish(start(folder / "devices.npz", "float64", "50", "1", "2"))
-    return dict(np.load(folder / "devices.npz")) | workers(folder, "float64", "50")
+    found = dict(np.load(folder / "devices.npz")) | workers(folder, "float64", "50")
+    # One of two workers writes, and cleans up what is no longer kept.
+    for stage in STAGES:
+        kept = {path.name for path in (folder / f"{stage}-workers").glob("ckpt-*.index")}
+        assert kept == {"ckpt-40.index", "ckpt-50.index"}
+    return found
 
 
 @pytest.fixture(scope="module")
-def four(tmp_path_factory) -> dict[str, np.ndarray]:
-    """50 steps in float64 on one and four devices."""
-    out = tmp_path_factory.mktemp("four") / "devices.npz"
-    finish(start(out, "float64", "50", "1", "4"))
-    return dict(np.load(out))
+def many(tmp_path_factory) -> dict[str, np.ndarray]:
+    """50 steps in float64 on one and eight devices, and on three workers."""
+    folder = tmp_path_factory.mktemp("many")
+    finish(start(folder / "devices.npz", "float64", "50", "1", "8"))
+    return dict(np.load(folder / "devices.npz")) | workers(folder, "float64", "50", count=3)
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +136,10 @@ def test_replicas_are_bit_identical(exact, stage):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("place", ["8", "worker 0", "worker 2"])
 @pytest.mark.parametrize("stage", STAGES)
-def test_four_devices_train_as_one(four, stage):
-    assert_trained_as_one(four, stage, "4")
+def test_eight_devices_and_three_workers_train_as_one(many, stage, place):
+    assert_trained_as_one(many, stage, place)
 
 
 @pytest.mark.slow
