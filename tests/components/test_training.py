@@ -11,9 +11,9 @@ import tensorflow as tf
 from trainer_settings import NETWORK, vqvae_settings
 
 from components.errors import PipelineError
-from components.trainer import vqvae
+from components.trainer import run, vqvae
 from components.trainer.config import StageConfig, VQVAEStageConfig
-from components.trainer.loop import Places, fit
+from components.trainer.loop import Computing, Places, fit
 from components.trainer.prior import PriorObjective
 from components.trainer.progress import LOGGER
 from components.trainer.records import parse_codes, read_pixel_variance
@@ -178,6 +178,23 @@ class PriorAlone(PriorObjective):
 
     def show(self, step):
         pass
+
+
+@pytest.mark.parametrize(
+    ("gpu", "asked", "compiled"),
+    [(True, "auto", True), (False, "auto", False), (True, False, False), (False, True, True)],
+)
+def test_steps_are_compiled_on_a_gpu_or_where_it_is_asked_for(
+    files, tmp_path, monkeypatch, gpu, asked, compiled
+):
+    seen = []
+    monkeypatch.setattr(run, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(run, "fit", lambda *arguments, **others: seen.append(arguments[-1]))
+    data, objective = run.Data(None, None), types.SimpleNamespace(stage="vqvae")
+    strategy = tf.distribute.get_strategy()
+    settings = vqvae_settings(jit_compile=asked, steps_per_call=7)
+    run.train(objective, data, strategy, settings, fn_args(files, tmp_path, tmp_path))
+    assert seen == [Computing(jit_compile=compiled, precision="float32", steps_per_call=7)]
 
 
 def test_a_loss_that_is_no_number_stops_with_advice(files, tmp_path):
