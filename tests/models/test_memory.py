@@ -50,5 +50,15 @@ def test_a_large_codebook_bounds_the_prior():
     assert images_at_once(network(128, num_codes=65_536), PriorConfig()) == at_once
 
 
+def test_wide_stacks_and_hidden_layers_count_too():
+    # 2²⁸ bytes an image: the two stacks of a prior with few codes.
+    assert codes_at_once(PriorConfig(hidden_units=4096), (32, 32), 2) == 4
+    # 2²⁷: hidden layers at half of each side, while a grey pixel has one parameter.
+    wide = network(256).model_copy(
+        update={"model": ModelConfig(encoder=EncoderConfig(hidden_units=512))}
+    )
+    assert images_at_once(wide) == 8
+
+
 def test_never_none():
     assert images_at_once(network(2048, "categorical"), PriorConfig()) == 1
