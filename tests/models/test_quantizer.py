@@ -87,6 +87,9 @@ def test_a_dead_code_moves_onto_an_encoding_and_stays_there():
     embedding = layer.embedding.numpy()
     distances = ((embedding[1:, None] - z) ** 2).sum(-1).min(1)
     np.testing.assert_allclose(distances, 0.0, atol=1e-8)
+    # A restarted code weighs little beside an even split, so that it follows its neighbours.
+    counts = layer.counts.numpy()[1:]
+    assert np.all((counts > 0.05) & (counts < 0.5))
     # Sums and counts moved with the embedding, so that the next step does not undo it.
     np.testing.assert_allclose(
         layer.sums.numpy()[1:] / layer.counts.numpy()[1:, None], embedding[1:], rtol=1e-5
@@ -120,6 +123,15 @@ def test_candidates_are_different_encodings_of_the_batch():
     rows = (candidates[:, None] == z).all(-1)
     np.testing.assert_array_equal(rows.sum(1), 1)
     assert rows.any(0).sum() == 8
+    # Of fewer encodings than codes, each.
+    few = layer(z[:5], training=True).statistics["candidates"].numpy()
+    assert (few[:, None] == z[:5]).all(-1).any(0).sum() == 5
+
+
+def test_every_step_has_candidates_of_its_own():
+    layer, z = quantizer(), vectors(64, 3)
+    first = learn(layer, z).statistics["candidates"].numpy()
+    assert np.any(first != learn(layer, z).statistics["candidates"].numpy())
 
 
 def test_initial_codebook_is_placed_on_the_data():
@@ -131,6 +143,10 @@ def test_initial_codebook_is_placed_on_the_data():
     nearest = ((centres[:, None] - placed) ** 2).sum(-1).min(1)
     assert nearest.max() < 0.05
     np.testing.assert_allclose(layer.counts, 1.0, rtol=1e-5)  # an even split
+    # One cluster more often than the others: sums are counts times centres, as after any step.
+    layer.initialize(np.concatenate([points, points[:50]]))
+    assert np.ptp(layer.counts) > 0.1
+    np.testing.assert_allclose(layer.sums / layer.counts[:, None], layer.embedding, rtol=1e-4)
 
 
 def test_kmeans_is_no_worse_than_its_seeding_and_repeats():
