@@ -105,7 +105,7 @@ class _Training:
     ):
         self._objective, self._stage, self._strategy = objective, stage, strategy
         self._held_out, self._places = held_out, places
-        self._steps_per_call, self._called = computing.steps_per_call, False
+        self._steps_per_call = computing.steps_per_call
         self._alone = num_workers(strategy) == 1
         model = objective.model
         with strategy.scope():
@@ -173,8 +173,7 @@ class _Training:
     def _some_steps(self, batches) -> bool:
         """Takes steps to the next event; whether some worker, of several, was told to stop."""
         # The first step alone: it is compiled meanwhile.
-        count = self._until_next_event() if self._called else 1
-        self._called = True
+        count = self._until_next_event() if self._meter.started else 1
         totals = self._steps.run(batches, count)
         stops = float(totals.pop("stops")) > 0
         totals = {name: each.numpy().astype("float64") for name, each in totals.items()}

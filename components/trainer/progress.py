@@ -67,6 +67,9 @@ class Meter:
         devices: that share it.
         seconds_at_peak: seconds that the arithmetic of an image takes on one device at its peak;
             NaN where that is not known.
+
+    Attributes:
+        started: the first report is done, and with it what is compiled.
     """
 
     def __init__(
@@ -81,7 +84,7 @@ class Meter:
         self._stage, self._steps, self._batch_size = stage, steps, batch_size
         self._devices, self._seconds_at_peak = devices, seconds_at_peak
         self._step, self._time = step, time.monotonic()
-        self._untimed = True
+        self.started = False
 
     def report(self, step: int, values: dict[str, str]) -> Progress | None:
         """Logs the progress at `step`, with the speed since the last report; returns it.
@@ -92,8 +95,8 @@ class Meter:
         now = time.monotonic()
         seconds, steps = max(now - self._time, 1e-9), step - self._step
         self._step, self._time = step, now
-        if self._untimed:
-            self._untimed = False
+        if not self.started:
+            self.started = True
             LOGGER.info("%s: first step after %.1f s, compilation included", self._stage, seconds)
             return None
         rate = steps / seconds
