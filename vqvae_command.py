@@ -17,7 +17,7 @@ _PACKAGES = ("models", "components", "pipeline", "kubeflow", "configs")
 def main() -> None:
     """Runs the command line with our own packages."""
     _find_ours_first(os.path.dirname(os.path.abspath(__file__)))
-    from pipeline.cli import main as run
+    from pipeline.commands.cli import main as run
 
     run()
 

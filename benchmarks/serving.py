@@ -33,8 +33,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from components import release_store
-from components.release import MODELS, Release
+from components.release_store import folder as folder_store
+from components.release_store.release import MODELS, Release
 
 THREADS = 2
 RELEASES = 3
@@ -202,7 +202,7 @@ async def attack(release: Release, ports: tuple[int, int], clients: int, seconds
         for _ in range(RELEASES):
             await asyncio.sleep(seconds / (RELEASES + 1))
             facts = {"codebook_sha256": release.manifest["codebook_sha256"]}
-            await asyncio.to_thread(release_store.publish, release.store, candidates, facts)
+            await asyncio.to_thread(folder_store.publish, release.store, candidates, facts)
 
     start = time.perf_counter()
     async with aiohttp.ClientSession() as session:
@@ -226,7 +226,7 @@ def served(store: Path, clients: int, seconds: float, max_batch: int) -> Load:
         try:
             lines = [server.stdout.readline() for _ in range(3)]
             ports = tuple(int(re.findall(r":(\d+)", line)[0]) for line in lines[:2])
-            load = asyncio.run(attack(release_store.latest(copy), ports, clients, seconds))
+            load = asyncio.run(attack(folder_store.latest(copy), ports, clients, seconds))
         finally:
             server.terminate()
             server.communicate()
@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32)
     arguments = parser.parse_args()
     store = arguments.root / "serving"
-    release = release_store.latest(store)
+    release = folder_store.latest(store)
     if release is None:
         sys.exit(f"nothing has been released to {store}; `make run` makes a release")
     baseline = bare(release, arguments.seconds / 4)

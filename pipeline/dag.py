@@ -17,22 +17,22 @@ from tfx.types import Channel
 from components.baseline.component import Baseline
 from components.code_version import code_version
 from components.data_gate.component import DataGate
+from components.data_gate.imported_schema import ImportedSchema
 from components.evaluator.component import ReconstructionEvaluator
 from components.example_gen import layout
 from components.example_gen.component import ImageExampleGen
-from components.imported_schema import ImportedSchema
 from components.pusher.component import ReleasePusher
 from components.tokenizer.component import Tokenizer
 from components.trainer.config import PriorSettings, TrainerSettings, VQVAESettings, WarmStart
 from components.transform.component import ImageTransform
 from models.memory import images_at_once
-from pipeline.config import Config
+from pipeline.config.config import Config
 
 # What the components of ours run. Their sources are part of the cache keys.
 _MODULES = {
     "ImageExampleGen": ("components.example_gen.executor",),
     "DataGate": ("components.data_gate.executor",),
-    "Transform": ("components.transform.executor", "pipeline.preprocessing"),
+    "Transform": ("components.transform.executor", "components.transform.preprocessing"),
     "Trainer-vqvae": ("components.trainer.vqvae",),
     "Tokenizer": ("components.tokenizer.executor",),
     "Trainer-prior": ("components.trainer.prior",),
@@ -41,7 +41,7 @@ _MODULES = {
     "Pusher": ("components.pusher.executor",),
 }
 
-PREPROCESSING_FN = "pipeline.preprocessing.preprocessing_fn"
+PREPROCESSING_FN = "components.transform.preprocessing.preprocessing_fn"
 VQVAE_RUN_FN = "components.trainer.vqvae.run_fn"
 PRIOR_RUN_FN = "components.trainer.prior.run_fn"
 

@@ -12,8 +12,8 @@ import json
 import sys
 from pathlib import Path
 
-from kubeflow.compile import Places, compile_pipeline
-from pipeline import config
+from kubeflow.compiler.compile import Places, compile_pipeline
+from pipeline.config import config
 from pipeline.datasets.writer import write_dataset
 
 

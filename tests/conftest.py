@@ -23,7 +23,7 @@ def digits_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """An S3 server with the bucket `bucket`; its address."""
-    from object_stores import s3_server
+    from tests.fixtures.object_stores import s3_server
 
     with s3_server("bucket") as address:
         yield address
@@ -38,6 +38,6 @@ def uri(s3: str, request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def candidate(tmp_path: Path) -> dict[str, Path]:
     """Models that can be released, though none is a SavedModel."""
-    from release_checks import make_candidate
+    from tests.fixtures.release_checks import make_candidate
 
     return make_candidate(tmp_path / "candidate")

@@ -32,7 +32,7 @@ class Baseline(base_component.BaseComponent):
     A copy, since on Kubeflow only artifacts travel to the next pod, and since the artifact
     must stay what the run was judged against whatever happens to the store.
 
-    The version is part of the cache key, so name it (`components.releases.plan`): with
+    The version is part of the cache key, so name it (`components.release_store.store.plan`): with
     `LATEST` a cached result does not notice a newer release.
 
     Outputs:

@@ -10,9 +10,9 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from components import releases
 from components.baseline.artifact import BaselineInfo, write
 from components.errors import PipelineError
+from components.release_store import store as release_store
 
 NONE = 0  # compare with nothing
 LATEST = -1  # compare with the latest release at the time the component runs
@@ -52,7 +52,7 @@ class Executor(base_executor.BaseExecutor):
 
 def _copy(store: str, version: int, image_shape: list[int], target: str) -> BaselineInfo:
     """Copies a release's `evaluate` model to `target`, if there is one to compare with."""
-    with releases.opened(store, version, ["evaluate"]) as release:
+    with release_store.opened(store, version, ["evaluate"]) as release:
         if release is None:
             return BaselineInfo(NONE, f"nothing has been released to {store} yet")
         released_shape = (release.manifest.get("model") or {}).get("image")

@@ -8,7 +8,8 @@ from typing import Any
 
 from tfx.utils import path_utils
 
-from components import durable_files, release
+from components import durable_files
+from components.release_store import release
 
 
 def exported(model_uri: str) -> str:

@@ -6,7 +6,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import BaseChannel, Channel, component_spec, standard_artifacts
 
 from components.pusher.executor import Executor
-from components.rollout import Rollout
+from components.release_store.rollout import Rollout
 
 
 class ReleasePusherSpec(component_spec.ComponentSpec):
@@ -73,7 +73,7 @@ class ReleasePusher(base_component.BaseComponent):
         baseline_model: what the candidate was compared with, from `Baseline`.
         rollout: whether a release becomes the stable one at once or the canary beside it.
         run_key: hash of all that the run depends on, by which a repetition is recognised.
-        baseline_version: what `Baseline` was asked for (`components.releases.plan`).
+        baseline_version: what `Baseline` was asked for (`components.release_store.store.plan`).
         code_version: hash of our code, for the manifest and the cache key.
         """
         super().__init__(

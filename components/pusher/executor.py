@@ -15,10 +15,11 @@ from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
-from components import baseline, releases
+from components import baseline
 from components.errors import PipelineError
 from components.evaluator import results
 from components.pusher import candidate
+from components.release_store import store as release_store
 
 
 class Executor(base_executor.BaseExecutor):
@@ -47,7 +48,7 @@ class Executor(base_executor.BaseExecutor):
         model = artifact_utils.get_single_instance(input_dict["model"])
         exported = candidate.exported(model.uri)
         picture = Path(exported, "samples.png")
-        manifest = releases.publish(
+        manifest = release_store.publish(
             exec_properties["serving_path"],
             candidate.models(model.uri),
             self._facts(input_dict, exec_properties, _read_model(exported)),
@@ -61,7 +62,7 @@ class Executor(base_executor.BaseExecutor):
         pushed.set_int_custom_property("pushed", 1)
         pushed.set_string_custom_property("pushed_destination", store)
         pushed.set_string_custom_property("pushed_version", str(version))
-        now = releases.served(store)
+        now = release_store.served(store)
         state = now.state(version) if now else ""
         logging.info("Released version %d to %s; it is %s.", version, store, state or "not served")
 

@@ -12,7 +12,8 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components import batching, features, warmup
+from components import features
+from components.tf_serving import batching, warmup
 from components.trainer import run, warm_start
 from components.trainer.config import PriorSettings
 from components.trainer.pictures import image_grid, write_png

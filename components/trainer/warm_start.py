@@ -8,9 +8,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from components import releases
 from components.literal_paths import plain
-from components.release import Release
+from components.release_store import store as release_store
+from components.release_store.release import Release
 from components.trainer.config import WarmStart
 from components.trainer.progress import LOGGER
 
@@ -40,7 +40,7 @@ def begin(model: keras.Model, warm_start: WarmStart | None, stage: str, before: 
         return "random weights"
     reason = "there is none yet"
     if warm_start.version != 0:
-        with releases.opened(warm_start.store, warm_start.version, ["evaluate"]) as release:
+        with release_store.opened(warm_start.store, warm_start.version, ["evaluate"]) as release:
             if release is not None:
                 reason = _assign(model, release, before)
                 if not reason:

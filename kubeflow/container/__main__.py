@@ -18,7 +18,7 @@ from typing import Any
 from components.errors import one_line
 from kubeflow.container import executor_input, executor_output, overrides
 from kubeflow.container.artifact_uris import ArtifactUris
-from kubeflow.verdict import format_verdict
+from kubeflow.container.verdict import format_verdict
 
 Json = dict[str, Any]
 

@@ -13,7 +13,7 @@ import os
 from typing import Any
 
 from kubeflow.training_job.settings import TrainingJobSettings
-from pipeline.cluster_config import PodSettings
+from pipeline.config.pods import PodSettings
 
 Json = dict[str, Any]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from models.config import Positive, Section
-from pipeline.cluster_config import PodSettings, TrainingJobConfig
-from pipeline.config import Config, ConfigError
+from pipeline.config.config import Config, ConfigError
+from pipeline.config.pods import PodSettings, TrainingJobConfig
 
 # What a TrainJob takes from its TrainingRuntime only.
 _OF_THE_RUNTIME = ("node_selector", "tolerations", "volumes", "shared_memory")

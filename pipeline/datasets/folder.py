@@ -25,9 +25,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from components.literal_paths import is_text
-from pipeline import image_file
-from pipeline.config import ConfigError
-from pipeline.datasets import decodable
+from pipeline.config.config import ConfigError
+from pipeline.datasets import decodable, image_file
 from pipeline.datasets.in_order import in_order
 from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, LeftOut, Progress, Source
 

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pipeline.config import ConfigError
+from pipeline.config.config import ConfigError
 from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, Progress, Source, encode_png
 
 # Where the Debian package dataset-fashion-mnist puts its files.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image as PillowImage
 
-from pipeline.config import ConfigError
+from pipeline.config.config import ConfigError
 from pipeline.user_path import expanded
 
 TRAIN, EVAL = "train", "eval"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.config import ConfigError
+from pipeline.config.config import ConfigError
 from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, Source
 
 _HELD_OUT = ("test", "validation")  # the first that is there; else a tenth of train

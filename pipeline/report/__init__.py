@@ -6,8 +6,8 @@ from pathlib import Path
 
 from components import durable_files
 from components.errors import PipelineError
-from pipeline import writable
-from pipeline.root import Root
+from pipeline.local import writable
+from pipeline.local.root import Root
 
 __all__ = ["build", "require_run"]
 

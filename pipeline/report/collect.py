@@ -18,11 +18,12 @@ from components.errors import PipelineError, one_line
 from components.evaluator import results
 from components.evaluator.results import Evaluation
 from pipeline.dag import code_fingerprint
-from pipeline.report import curves, data, lineage, pictures
+from pipeline.local import lineage
+from pipeline.local.root import Root
+from pipeline.report import curves, data, pictures
 from pipeline.report.curves import Training
 from pipeline.report.data import DataFacts
 from pipeline.report.pictures import Pictures
-from pipeline.root import Root
 
 LOGGER = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from components import features
 from components.errors import PipelineError
-from components.saved_model_loading import load
+from components.release_store.loading import load
 from components.trainer.records import parse_images
 from models.config import ImageShape
 from pipeline.report.data import records

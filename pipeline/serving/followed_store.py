@@ -6,9 +6,9 @@ import contextlib
 import tempfile
 from pathlib import Path
 
-from components import release_store
 from components.object_store import Folder, is_remote
-from components.release_copies import ReleaseCopies
+from components.release_store import folder as folder_store
+from components.release_store.copies import ReleaseCopies
 
 
 class FollowedStore:
@@ -43,7 +43,7 @@ class FollowedStore:
         if self._remote:
             stems = (name.removesuffix(".json") for name in self._remote.names("releases"))
             return sorted(int(stem) for stem in stems if stem.isdigit())
-        return release_store.versions(self.location)
+        return folder_store.versions(self.location)
 
     def folder(self, model: str, version: int) -> Path:
         """The SavedModel of a release.
@@ -52,7 +52,7 @@ class FollowedStore:
             PipelineError: there is no such release, or it is damaged.
         """
         if not self._copies:
-            return release_store.get(self.location, version).path(model)
+            return folder_store.get(self.location, version).path(model)
         path = self._copies.path(model, version)
         if not path.is_dir():
             self._copies.fetch(model, version)

@@ -8,7 +8,7 @@ import grpc
 from google.protobuf import text_format
 from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
 
-from components.release import SERVED
+from components.release_store.release import SERVED
 from pipeline.serving.errors import RequestError, invalid
 from pipeline.serving.followed_store import FollowedStore
 

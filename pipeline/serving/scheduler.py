@@ -18,7 +18,7 @@ import grpc
 import numpy as np
 import tensorflow as tf
 
-from pipeline import model_errors
+from pipeline.inference import errors
 from pipeline.serving.errors import RequestError, invalid
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.servable import Signature
@@ -207,10 +207,10 @@ def _attempt(signature: Signature, inputs: Arrays) -> dict[str, np.ndarray] | Re
     try:
         return signature(inputs)
     except tf.errors.InvalidArgumentError as error:
-        return invalid(model_errors.message(error))
+        return invalid(errors.message(error))
     except tf.errors.ResourceExhaustedError as error:
         _LOG.warning("%s: out of memory", where)
-        return RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, model_errors.message(error))
+        return RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, errors.message(error))
     except Exception:
         _LOG.exception("%s failed", where)
         return RequestError(grpc.StatusCode.INTERNAL, "the model failed; the server's log says why")

@@ -11,8 +11,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from components import warmup
-from components.saved_model_loading import load
+from components.release_store.loading import load
+from components.tf_serving import warmup
 from pipeline.serving.spec import Arrays, Spec, Specs
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from gcs_server import gcs_server
 
 from components.object_store import Folder
+from tests.fixtures.gcs_server import gcs_server
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,11 +6,11 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from object_stores import CREDENTIALS, s3_server
 
 from components import conditional_writes
 from components.errors import PipelineError
 from components.object_store import Folder, is_remote
+from tests.fixtures.object_stores import CREDENTIALS, s3_server
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -256,9 +256,9 @@ def test_what_is_served_is_what_was_measured_whatever_the_batch(runner, first):
 def test_a_server_gives_what_the_models_on_disk_give(runner, first):
     import numpy as np
     import tensorflow as tf
-    from served_process import ServedProcess
 
     from pipeline.client import Client
+    from tests.fixtures.served_process import ServedProcess
 
     store = runner.root / "serving"
     loaded = {name: tf.saved_model.load(str(store / name / "1")) for name in ("encode", "decode")}

@@ -53,7 +53,7 @@ def write_noise(folder: Path, shape: list[int], train: int = 24, held_out: int =
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_twenty_steps_end_in_a_release(name, tmp_path):
-    from pipeline import config
+    from pipeline.config import config
 
     expected = CONFIGS[name]
     write_noise(tmp_path / "data", expected["image"])
@@ -86,14 +86,14 @@ def test_twenty_steps_end_in_a_release(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["cifar10", "imagenet128", "mnist"])
 def test_the_configurations_ship(name):
-    from pipeline import config
+    from pipeline.config import config
 
     assert name in config.shipped()
     assert config.load(name).name == name
 
 
 def test_cifar10_is_the_papers():
-    from pipeline import config
+    from pipeline.config import config
 
     cifar = config.load("cifar10")
     stage, model = cifar.training.vqvae, cifar.model
@@ -108,7 +108,7 @@ def test_cifar10_is_the_papers():
 
 
 def test_imagenet128_has_the_papers_codes():
-    from pipeline import config
+    from pipeline.config import config
 
     imagenet = config.load("imagenet128")
     assert imagenet.network.code_shape == (32, 32)

@@ -11,17 +11,17 @@ import kubernetes_validate
 import pytest
 import yaml
 from click.testing import CliRunner
-from fake_kubernetes_api import missing_part_of
-from kustomize import documents, rendered
 
 import kubeflow
-from components import serving_config
-from components.rollout import Served
+from components.release_store import models_config
+from components.release_store.rollout import Served
 from kubeflow.training_job.manifest import build
 from kubeflow.training_job.settings import TrainingJobSettings
-from pipeline.cluster_config import TrainingJobConfig
-from pipeline.mirror_status import HEALTH
-from pipeline.releases_command import releases
+from pipeline.commands.releases import releases
+from pipeline.config.pods import TrainingJobConfig
+from pipeline.serving.mirror_status import HEALTH
+from tests.fixtures.fake_kubernetes_api import missing_part_of
+from tests.fixtures.kustomize import documents, rendered
 
 FOLDER = Path(kubeflow.__path__[0]) / "manifests"
 KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
@@ -210,7 +210,7 @@ def test_servers_follow_the_models_config_of_their_place(place):
         assert "store" not in mounts
     else:
         assert mounts["store"] == {"name": "store", "mountPath": store, "readOnly": True}
-    text = serving_config.render(store, ["encode", "decode", "sample"], Served(1))
+    text = models_config.render(store, ["encode", "decode", "sample"], Served(1))
     probes = [container[name]["httpGet"]["path"] for name in ("startupProbe", "readinessProbe")]
     for path in probes:
         assert f'name: "{path.rpartition("/")[2]}"' in text

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import json_format
-from object_stores import CREDENTIALS, s3_server, upload
-from standin import BACKEND_2_14, BACKEND_2_15, Cluster, RunRefused
 from tfx.orchestration import metadata as tfx_metadata
 
 from components.evaluator import results
 from components.object_store import Folder
-from kubeflow.compile import Places, compile_pipeline, to_yaml
-from kubeflow.verdict import find_verdict
-from pipeline import config as configuration
-from pipeline import local
-from pipeline.root import Root
+from kubeflow.compiler.compile import Places, compile_pipeline, to_yaml
+from kubeflow.container.verdict import find_verdict
+from pipeline.config import config as configuration
+from pipeline.local.plan import plan_run, run_pipeline
+from pipeline.local.root import Root
+from tests.fixtures.object_stores import CREDENTIALS, s3_server, upload
+from tests.fixtures.standin import BACKEND_2_14, BACKEND_2_15, Cluster, RunRefused
 
 pytestmark = pytest.mark.slow
 
@@ -143,8 +143,8 @@ def test_artifacts_metadata_and_release_equal_those_of_a_local_run(
     root = Root(tmp_path_factory.mktemp("local"))
     data = spans.parent / "one-day"
     shutil.copytree(spans / "day-1", data / "day-1")
-    plan = local.plan(config, str(data / "day-{SPAN}"), root)
-    components = local.run_pipeline(config, plan, root, lambda component: None)
+    plan = plan_run(config, str(data / "day-{SPAN}"), root)
+    components = run_pipeline(config, plan, root, lambda component: None)
     theirs = {component.name: component.outputs for component in components}
     cluster, first, *_ = runs
     assert set(first.outputs) == set(theirs)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
 
 # Prints by how many MiB the peak of the process grows with a batch of such images. More threads
 # than this machine may have, so that all images could be decoded at a time.

@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from gpu_kernels import copied_to_the_host, without_gpu_kernel
 
 from models.config import (
     EncoderConfig,
@@ -21,6 +20,7 @@ from models.export import export_release
 from models.prior import GatedPixelCNN, PixelCNNSteps
 from models.sampler import generate
 from models.vqvae import VQVAE
+from tests.fixtures.gpu_kernels import copied_to_the_host, without_gpu_kernel
 
 ROWS, COLUMNS, K = 4, 5, 6
 LABELS = np.array([-1, 0, 2], "int32")

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf import json_format
 
 from components import code_version
-from pipeline.config import load
+from pipeline.config.config import load
 from pipeline.dag import Run, code_fingerprint, create_pipeline
 
 

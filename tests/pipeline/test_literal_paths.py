@@ -13,14 +13,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tiny_models
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_models import png, some_images
 
-from pipeline import codes_file
-from pipeline.cli import cli
+from pipeline.commands.cli import cli
+from pipeline.inference import codes_file
+from tests.fixtures import tiny_models
+from tests.fixtures.tiny_models import png, some_images
 
 CONFIG = """
 name: tiny

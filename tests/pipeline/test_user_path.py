@@ -11,10 +11,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from pipeline import config
-from pipeline.cli import cli
-from pipeline.config import ConfigError
+from pipeline.commands.cli import cli
+from pipeline.config import config
+from pipeline.config.config import ConfigError
 from pipeline.user_path import StoreAddress, UserPath
+from tests import ROOT
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_an_unknown_user_without_home_has_no_tilde(tmp_path):
     def vqvae(*arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             [sys.executable, "-c", _UNKNOWN_USER, *arguments],
-            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from served_releases import publish, write_candidate
+
+from tests.fixtures.served_releases import publish, write_candidate
 
 
 @pytest.fixture(scope="session")

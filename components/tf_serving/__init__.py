@@ -1,0 +1,1 @@
+"""What TensorFlow Serving finds beside a SavedModel."""

@@ -1,0 +1,1 @@
+"""Kubeflow Pipelines' API: uploads, runs, schedules."""

@@ -1,0 +1,1 @@
+"""The commands of `vqvae` that need Kubeflow, a module each."""

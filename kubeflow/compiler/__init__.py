@@ -1,0 +1,1 @@
+"""From the one DAG to a file that Kubeflow Pipelines runs."""

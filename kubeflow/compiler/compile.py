@@ -1,0 +1,173 @@
+"""The one DAG as a pipeline that open-source Kubeflow Pipelines runs.
+
+TFX compiles for Vertex AI. What is added and mended here: defaults of the runtime parameters,
+resources and retries of every task, no caching of what reads or writes outside its artifacts,
+our container's command, and the platform document with the pods' settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from typing import Any
+
+import yaml
+
+from components.object_store import is_remote
+from kubeflow.compiler import lint, pods, runtime_parameters
+from kubeflow.training_job.settings import for_component
+from pipeline.config.config import Config, ConfigError
+
+Json = dict[str, Any]
+
+BACKENDS = ("2.14", "2.15", "2.16", "2.17")
+COMMAND = ("python", "-m", "kubeflow.container")
+_IMAGE = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
+# Replaced by the driver, or by `kubeflow.container`, with the id of the run.
+_RUN_ID = "{{$.pipeline_job_uuid}}"
+_LATEST = -1
+_TRAINERS = ("Trainer-vqvae", "Trainer-prior")
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where the pipeline of one cluster reads and writes.
+
+    Attributes:
+        image: the container image by its digest.
+        data: URI or mounted path of the image TFRecords.
+        serving: URI or mounted path of the release store.
+        checkpoints: URI or mounted path of the training checkpoints.
+        pipeline_root: URI of the artifacts; empty: the cluster's own default.
+    """
+
+    image: str
+    data: str
+    serving: str
+    checkpoints: str
+    pipeline_root: str = ""
+
+
+def compile_pipeline(config: Config, places: Places, backend: str = BACKENDS[-1]) -> list[Json]:
+    """The PipelineSpec and the platform document.
+
+    Args:
+        config: what to do.
+        places: where.
+        backend: version of Kubeflow Pipelines, one of `BACKENDS`.
+
+    Raises:
+        ConfigError: a place that no pod could use.
+        PipelineError: the result breaks a rule of the backend.
+    """
+    _check(config, places)
+    spec = _compiled_by_tfx(config, places)
+    version = _version(backend)
+    executors = spec["deploymentSpec"]["executors"]
+    platform = {}
+    for name, task in spec["root"]["dag"]["tasks"].items():
+        label = spec["components"][name]["executorLabel"]
+        pod = config.kubeflow.pod(name)
+        workers = for_component(config, name, places.image)
+        container = executors[label].get("container")
+        if container is None:  # an importer has no pod
+            continue
+        # A hook of Vertex AI's that the backend never runs.
+        container.pop("lifecycle", None)
+        if workers:
+            container["args"] += ["--component", name, "--training-job", workers.model_dump_json()]
+            pod = pod.model_copy(update={"gpu_count": 0})  # the GPUs are the workers'
+        container["resources"] = pods.resources(pod)
+        if pod.env:
+            container["env"] = [{"name": k, "value": v} for k, v in sorted(pod.env.items())]
+        task["retryPolicy"] = pods.retry_policy(pod)
+        task["cachingOptions"] = {"enableCache": True} if _cacheable(name, config) else {}
+        platform[label] = pods.platform(pod, version)
+    runtime_parameters.add(spec, runtime_parameters.runtime_parameters(config, places.data))
+    if places.pipeline_root:
+        spec["defaultPipelineRoot"] = places.pipeline_root
+    documents = [spec, {"platforms": {"kubernetes": {"deploymentSpec": {"executors": platform}}}}]
+    lint.check(documents, version)
+    return documents
+
+
+def to_yaml(documents: list[Json]) -> str:
+    """The file that the backend takes, the same for equal pipelines."""
+    return yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True, width=100)
+
+
+def uncached(config: Config) -> set[str]:
+    """Components whose results depend on more than their artifacts, settings and image.
+
+    The backend's cache key has the image, by its digest, and with it the versions of all libraries.
+
+    ExampleGen and ImportSchemaGen read files that Kubeflow does not look at; Baseline and a warm
+    start read the release store; Pusher writes it. From a cache each of them would be of another
+    day.
+    """
+    trainers = _TRAINERS if config.training.warm_start != "none" else ()
+    return {"ImageExampleGen", "ImportSchemaGen", "Baseline", "Pusher", *trainers}
+
+
+def _cacheable(name: str, config: Config) -> bool:
+    return config.runtime.cache and name not in uncached(config)
+
+
+def _version(backend: str) -> tuple[int, int]:
+    if backend not in BACKENDS:
+        raise ConfigError(f"backend version {backend}: must be one of {', '.join(BACKENDS)}")
+    major, minor = backend.split(".")
+    return int(major), int(minor)
+
+
+def _check(config: Config, places: Places) -> None:
+    if not _IMAGE.fullmatch(places.image):
+        raise ConfigError(
+            f"--image {places.image}: must name a digest, REF@sha256:<64 hexadecimal digits>; "
+            "behind a tag the image may change between two tasks of a run"
+        )
+    for name in ("data", "serving", "checkpoints", "pipeline_root"):
+        place = getattr(places, name)
+        option = "--" + name.replace("_", "-")
+        if name == "pipeline_root" and (not place or is_remote(place)):
+            continue
+        if name == "pipeline_root" or not (is_remote(place) or os.path.isabs(place)):
+            kinds = "gs://, s3:// or minio://"
+            also = "" if name == "pipeline_root" else ", or the absolute path of a mounted volume"
+            raise ConfigError(f"{option} {place or '(empty)'}: must be a URI ({kinds}){also}")
+        if re.search(r"://[^/]*@", place):
+            raise ConfigError(
+                f"{option}: the URI holds credentials; remove them and name a secret under "
+                "kubeflow.pods.secret_env"
+            )
+    if config.data.schema_path and not is_remote(config.data.schema_path):
+        raise ConfigError(
+            f"data.schema_path {config.data.schema_path}: a pod imports the schema by URI "
+            "(gs://, s3:// or minio://); upload it and name it there"
+        )
+
+
+def _compiled_by_tfx(config: Config, places: Places) -> Json:
+    # TFX takes seconds to import.
+    from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+
+    from pipeline.dag import Run, create_pipeline
+
+    run = Run(
+        data=places.data,
+        pipeline_root=places.pipeline_root or "minio://default",
+        checkpoints=places.checkpoints,
+        serving=places.serving,
+        run_key="",
+        baseline_version=_LATEST,
+        push_id=_RUN_ID,
+        data_at_hand=False,
+    )
+    settings = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+        default_image=places.image,
+        default_commands=list(COMMAND),
+        use_pipeline_spec_2_1=True,
+    )
+    runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(settings)
+    return runner.run(create_pipeline(config, run), write_out=False)["pipelineSpec"]

@@ -1,0 +1,1 @@
+"""The `vqvae` command: `vqvae X` is in `X.py`."""

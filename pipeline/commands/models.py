@@ -1,0 +1,231 @@
+"""`vqvae encode`, `decode` and `sample`: released models on files, from disk or from a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.commands.model_options import ModelOptions, model_options
+from pipeline.commands.options import config_option, overrides_option
+from pipeline.commands.progress_bar import ProgressBar
+from pipeline.user_path import UserPath
+
+if TYPE_CHECKING:
+    from pipeline.inference.bulk_job import Summary
+
+
+@click.command()
+@click.argument("images", nargs=-1, type=UserPath(path_type=Path))
+@click.option(
+    "--data",
+    type=UserPath(path_type=Path, file_okay=False),
+    help="Folder of image TFRecords to encode, instead of IMAGES.",
+)
+@click.option(
+    "--out",
+    type=UserPath(path_type=Path),
+    required=True,
+    help="File of codes, .npz; with --data a new folder of them.",
+)
+@click.option(
+    "--skip-unusable",
+    is_flag=True,
+    help="With --data: leave out records that cannot be used, and list them in skipped.jsonl.",
+)
+@model_options
+@config_option
+@overrides_option
+def encode(
+    images: tuple[Path, ...],
+    data: Path | None,
+    out: Path,
+    skip_unusable: bool,
+    where: ModelOptions,
+    config: str,
+    overrides: tuple[str, ...],
+) -> None:
+    """Codes of images: files of any format, folders of them, or TFRecords.
+
+    \b
+    vqvae encode a.png photos/ --out codes.npz       every image, into one file of codes
+    vqvae encode --data data/mine --out codes/       every record, into many, by Beam
+
+    Of a folder every image is taken, whatever its name and its format, as by `vqvae data folder`,
+    and what is left out is named. A file of codes holds `codes` [N, h, w], the images' `names` and
+    `sizes`, and the release and codebook they belong to. With --data there is one for every 10,000
+    images, with their `labels` and, as `records`, their places in the TFRecord file; --config and
+    --set say where Beam runs (`beam.args`), and what the features of the records are called
+    (`data.features`), if not as in the data that the release was trained on.
+    """
+    if data is not None:
+        _refuse_both(images, "IMAGES")
+        _refuse_server(where)
+        _print(_bulk_encode(where, data, out, skip_unusable, config, overrides), out)
+        return
+    if not images:
+        raise click.UsageError("Name the IMAGES, or TFRecords with --data.")
+    if skip_unusable:
+        raise click.UsageError("--skip-unusable is for --data; leave the image out instead.")
+    with where.models("encode") as (models, errors), ProgressBar(errors, every=1) as bar:
+        from pipeline.inference import files
+
+        count, left_out = files.encode_files(models, images, out, bar.update)
+    if left_out:
+        from pipeline.inference.found_images import listed
+
+        click.echo(listed(left_out), err=True)
+    click.echo(f"{out}: codes of {_counted(count)}")
+
+
+@click.command()
+@click.argument("codes", required=False, type=UserPath(path_type=Path, dir_okay=False))
+@click.option(
+    "--data",
+    type=UserPath(path_type=Path, file_okay=False),
+    help="Folder of codes that `vqvae encode --data` wrote, instead of CODES.",
+)
+@click.option(
+    "--out",
+    type=UserPath(path_type=Path),
+    required=True,
+    help="Folder of PNG files; with --data a new folder of TFRecords.",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Decode with the release that is chosen, even if its codebook is another one.",
+)
+@model_options
+@config_option
+@overrides_option
+def decode(
+    codes: Path | None,
+    data: Path | None,
+    out: Path,
+    force: bool,
+    where: ModelOptions,
+    config: str,
+    overrides: tuple[str, ...],
+) -> None:
+    """Images of CODES, a file that `vqvae encode` or `vqvae sample` wrote.
+
+    \b
+    vqvae decode codes.npz --out decoded/            PNG files, named as the images were
+    vqvae decode --data codes/ --out data/decoded    TFRecords of PNG images, with their labels
+
+    Codes mean something only to the codebook they were made with. Where the release has another
+    one, that of an older release that is still there is used, and if there is none the codes are
+    refused.
+    """
+    if data is not None:
+        _refuse_both(codes, "CODES")
+        _refuse_server(where)
+        _print(_bulk_decode(where, data, out, force, config, overrides), out)
+        return
+    if codes is None:
+        raise click.UsageError("Name a file of CODES, or a folder of them with --data.")
+    with where.models("decode") as (models, errors), ProgressBar(errors, every=1) as bar:
+        from pipeline.inference import files
+
+        count, note = files.decode_file(
+            models, codes, out, bar.update, chosen=where.has_chosen, force=force
+        )
+    click.echo(f"{out}: {_counted(count)}{', decoded ' * bool(note)}{note}")
+
+
+@click.command()
+@click.option("--out", type=UserPath(path_type=Path), required=True, help="Folder of PNG files.")
+@click.option("--count", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--label", type=int, default=-1, show_default=True, help="Class; -1 is any.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--temperature", type=float, default=1.0, show_default=True)
+@click.option(
+    "--top-k",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Draw among the k likeliest codes only; 0 is all.",
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(min=0.0, max=1.0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Draw among the fewest codes that have this probability together; 1 is all.",
+)
+@model_options
+def sample(
+    out: Path,
+    count: int,
+    label: int,
+    seed: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    where: ModelOptions,
+) -> None:
+    """New images drawn from the prior, and their codes in `codes.npz`.
+
+    The same seed draws the same images, from disk and from a server.
+    """
+    with where.models("sample") as (models, errors), ProgressBar(errors, every=1) as bar:
+        from pipeline.inference import files
+
+        draw = files.Draw(label, seed, temperature, top_k, top_p)
+        written = files.sample_files(models, out, count, draw, bar.update)
+    click.echo(f"{out}: {_counted(written)}")
+
+
+def _bulk_encode(where, data, out, skip_unusable, config, overrides) -> Summary:
+    from pipeline.config.config import load
+
+    settings = load(config, overrides)
+    with where.on_disk("encode") as (models, errors), ProgressBar(errors, every=1) as bar:
+        from pipeline.inference.bulk_encode import encode_records
+
+        beam_args, names = settings.beam.args, settings.data.features
+        return encode_records(
+            models.release, data, out, beam_args, skip_unusable, bar.update, names
+        )
+
+
+def _bulk_decode(where, data, out, force, config, overrides) -> Summary:
+    from pipeline.config.config import load
+
+    beam_args = load(config, overrides).beam.args
+    with where.on_disk("decode") as (models, errors), ProgressBar(errors, every=1) as bar:
+        from pipeline.inference.bulk_decode import decode_codes
+
+        return decode_codes(
+            models, data, out, beam_args, bar.update, chosen=where.has_chosen, force=force
+        )
+
+
+def _print(summary: Summary, out: Path) -> None:
+    rate = summary.images / max(summary.seconds, 1e-9)
+    click.echo(
+        f"{out}: {_counted(summary.images)} in {summary.files} file{'s' * (summary.files != 1)}"
+        f"{', decoded ' * bool(summary.note)}{summary.note}, "
+        f"{summary.seconds:.1f} s ({rate:,.0f} images/s)"
+    )
+    if summary.skipped:
+        click.echo(
+            f"left out {summary.skipped:,} unusable record{'s' * (summary.skipped != 1)}, such as "
+            f"{summary.skipped_example}; all of them are in {out / 'skipped.jsonl'}"
+        )
+
+
+def _refuse_both(given: object, name: str) -> None:
+    if given:
+        raise click.UsageError(f"Either {name} or --data, not both.")
+
+
+def _refuse_server(where: ModelOptions) -> None:
+    if where.server:
+        raise click.UsageError("--data uses a release on disk; leave --server out.")
+
+
+def _counted(count: int) -> str:
+    return f"{count:,} image{'s' * (count != 1)}"

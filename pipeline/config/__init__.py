@@ -1,0 +1,1 @@
+"""The configuration: its sections, and how a file and overrides become one."""

@@ -1,0 +1,210 @@
+"""The one typed configuration: sections, YAML loading, overrides and readable errors."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+
+from components.errors import UserError
+from components.evaluator.config import GateConfig
+from components.example_gen.config import FeatureNames
+from components.release_store.rollout import Rollout
+from components.trainer.config import TrainingConfig
+from models.config import Fraction, ImageShape, ModelConfig, NetworkConfig, PriorConfig, Section
+from pipeline.config import strict_yaml
+from pipeline.config.pods import KubeflowConfig
+from pipeline.user_path import expanded
+
+# A path, with `~` for the user's home folder.
+_Path = Annotated[str, AfterValidator(expanded)]
+
+
+class ConfigError(UserError, ValueError):
+    """A configuration that cannot be used."""
+
+
+class DataConfig(Section):
+    """What the images are and how tolerant ingestion is."""
+
+    # Directory of TFRecords: train/ and eval/, one flat set, or {SPAN} patterns. No default:
+    # `--data` gives it, and without either the embedded digits are made.
+    path: _Path | None = None
+    # Shape that every image is cropped and resized to.
+    image: ImageShape
+    # What the features of the records are called, such as {image: image/encoded, label:
+    # image/class/label}. By default `image` and `label`.
+    features: FeatureNames = FeatureNames()
+    # Share of the records that may be unusable before the run stops. Default 0.01.
+    max_rejected_fraction: Fraction = 0.01
+    # A curated schema (schema.pbtxt) to validate against; by default it is inferred.
+    schema_path: _Path | None = None
+    # Images that Transform decodes at a time, which bounds its memory. Default 128.
+    transform_batch_size: Annotated[int, Field(gt=0)] = 128
+
+
+class ReleaseConfig(Section):
+    """Where a blessed model goes."""
+
+    # Directory or URI (s3://, minio://, gs://) of the release store; by default `serving` below
+    # the run root. On Kubeflow `vqvae compile --serving` names it.
+    path: _Path | None = None
+    # What a release becomes: `stable` replaces the one before it at once; `canary` is served
+    # beside it, under a label of its own, until `vqvae releases promote`. The first release of a
+    # store is stable in any case. Default stable.
+    rollout: Rollout = "stable"
+
+
+class BeamConfig(Section):
+    """How the data-parallel components run."""
+
+    # Arguments for Beam, for example --runner=FlinkRunner. Default: none, which is the DirectRunner
+    # in this process. With any, TFX packs itself up for the workers of another machine (2 s and
+    # 46 MB in /tmp for each component), unless one of them is --sdk_container_image.
+    args: tuple[str, ...] = ()
+
+
+class RuntimeConfig(Section):
+    """What does not change results."""
+
+    # Reuse the outputs of components whose inputs, settings and code are unchanged.
+    cache: bool = True
+    # Compile the training step with XLA; `auto` does so on a GPU. Default auto.
+    jit_compile: bool | Literal["auto"] = "auto"
+    # The same bits from the same seed at every training; `auto`: on a CPU. On a GPU it costs
+    # speed, and without it two trainings differ by rounding. Default auto.
+    deterministic: bool | Literal["auto"] = "auto"
+
+
+class Config(Section):
+    """A whole run."""
+
+    # Name of the pipeline; letters, digits and dashes.
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=63)]
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    prior: PriorConfig = PriorConfig()
+    training: TrainingConfig = TrainingConfig()
+    gate: GateConfig = GateConfig()
+    release: ReleaseConfig = ReleaseConfig()
+    beam: BeamConfig = BeamConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+    kubeflow: KubeflowConfig = KubeflowConfig()
+
+    @property
+    def network(self) -> NetworkConfig:
+        """The sections that the shape of the VQ-VAE depends on."""
+        return NetworkConfig(image=self.data.image, model=self.model)
+
+    @model_validator(mode="after")
+    def _network_fits(self) -> Config:
+        _ = self.network
+        return self
+
+
+def load(source: str | Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Reads a configuration.
+
+    Args:
+        source: path of a YAML file, or the name of one that ships (`digits`).
+        overrides: `section.key=value` strings; values are YAML.
+
+    Raises:
+        ConfigError: with one line naming the key, the problem and, for an unknown key, the
+            nearest one that exists.
+    """
+    path = _find(source)
+    try:
+        values = strict_yaml.load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {strict_yaml.explain(error)}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must hold sections such as `data:` and `model:`")
+    for override in overrides:
+        _override(values, override)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from error
+
+
+def shipped() -> dict[str, Path]:
+    """Name -> path of the configurations that come with the package."""
+    import configs
+
+    return {path.stem: path for path in sorted(Path(configs.__path__[0]).glob("*.yaml"))}
+
+
+def _find(source: str | Path) -> Path:
+    path = Path(source)
+    if path.is_file():
+        return path
+    known = shipped()
+    if str(source) in known:
+        return known[str(source)]
+    raise ConfigError(
+        f"no configuration {str(source)!r}: give a YAML file or one of {', '.join(known)}"
+    )
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: must look like section.key=value")
+    try:
+        value = strict_yaml.load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: {strict_yaml.explain(error)}") from error
+    *sections, last = key.strip().split(".")
+    place = values
+    for section in sections:
+        inner = place.get(section)
+        if inner is None:
+            inner = place[section] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override}: {section!r} holds a value, not a section")
+        place = inner
+    place[last] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem as one line."""
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {place!r}{_suggest(problem['loc'])}"
+    if problem["type"] == "missing":
+        return f"{place} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if not place:
+        return message
+    received = problem.get("input")
+    shown = "" if isinstance(received, (dict, list, BaseModel)) else f"; received {received!r}"
+    return f"{place}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _suggest(loc: tuple[int | str, ...]) -> str:
+    *sections, wrong = (str(part) for part in loc)
+    # Reversed, so that of several keys with one name the first is suggested.
+    everywhere = {key.rsplit(".", 1)[-1]: key for key in reversed(keys())}
+    here = {key.rsplit(".", 1)[-1]: key for key in keys() if key.split(".")[:-1] == sections}
+    for candidates in (here, everywhere):
+        near = difflib.get_close_matches(wrong, candidates, n=1)
+        if near:
+            return f"; did you mean {candidates[near[0]]!r}?"
+    return f"; known here: {', '.join(here)}" if here else ""
+
+
+def keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """Every key of the configuration, dotted, sections included."""
+    found = []
+    for name, field in section.model_fields.items():
+        found.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += keys(field.annotation, f"{prefix}{name}.")
+    return found

@@ -1,0 +1,1 @@
+"""Released models on files and arrays, from disk or behind a server."""

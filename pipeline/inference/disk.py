@@ -1,0 +1,150 @@
+"""The models of a release on disk, run in this process."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from components.errors import PipelineError, one_line
+from components.release_store import loading
+from components.release_store import store as release_store
+from components.release_store.release import Release, StoreError
+from pipeline.inference import errors, models
+from pipeline.inference.errors import InvalidInput
+from pipeline.inference.models import Drawn, Encoded, Identity
+
+
+@contextlib.contextmanager
+def opened(store: str, version: int | None, model: str) -> Iterator[DiskModels]:
+    """One model of a release, for as long as the context lasts.
+
+    Args:
+        store: folder of the release store, or its URI in an object store.
+        version: which release; None for the stable one.
+        model: `encode`, `decode` or `sample`; all that is copied here from an object store.
+
+    Raises:
+        PipelineError: there is no such release, or it is damaged.
+    """
+    with contextlib.ExitStack() as stack:
+        asked = release_store.LATEST if version is None else version
+        release = stack.enter_context(release_store.opened(store, asked, [model]))
+        if release is None:
+            raise PipelineError(
+                f"nothing has been released to {store} yet; `vqvae run` makes a release"
+            )
+        yield DiskModels(release, store, stack)
+
+
+class DiskModels:
+    """A `pipeline.inference.models.Models`; each model is loaded when it is first used.
+
+    Attributes:
+        release: whose models these are.
+    """
+
+    def __init__(self, release: Release, store: str, stack: contextlib.ExitStack):
+        self.release = release
+        self._store, self._stack = store, stack  # the latter keeps what was copied here
+        self._loaded: dict[str, tf.Module] = {}
+
+    def identity(self, model: str = "encode") -> Identity:
+        """The release, and the codebook that its manifest names."""
+        return Identity(self.release.version, str(self.release.manifest["codebook_sha256"]))
+
+    def at(self, release: int) -> DiskModels:
+        """These models, as a release on disk does not change."""
+        if release != self.release.version:
+            raise ValueError(f"is release {self.release.version}. Received: {release}")
+        return self
+
+    def of_codebook(self, codebook_sha256: str, release: int) -> DiskModels | None:
+        """The decoder of a whole release in the same store that has this codebook."""
+        versions = release_store.versions(self._store)
+        for version in sorted(versions, key=lambda each: (each != release, -each)):
+            with contextlib.suppress(StoreError):  # a damaged one may not be needed
+                with release_store.opened(self._store, version, []) as found:
+                    sha256 = found.manifest.get("codebook_sha256")
+                if sha256 == codebook_sha256:
+                    opening = release_store.opened(self._store, version, ["decode"])
+                    found = self._stack.enter_context(opening)
+                    return DiskModels(found, self._store, self._stack)
+        return None
+
+    def encode_stream(
+        self, images: Iterable[bytes], *, batch: int = models.BATCH
+    ) -> Iterator[Encoded]:
+        """Codes int32 [n, h, w(, g)] of PNG or JPEG images, in order and in batches."""
+        done = 0
+        for each in models.batches(images, batch, models.BATCH_BYTES):
+            try:
+                codes = self._encode(each)
+            except InvalidInput as error:
+                first = models.first_refused(self._encode, each, error)
+                if first.index is not None:
+                    first.index += done
+                raise first from error
+            done += len(each)
+            yield Encoded(codes, self.release.version)
+
+    def decode_stream(
+        self, codes: Iterable[np.ndarray], *, batch: int = models.BATCH
+    ) -> Iterator[np.ndarray]:
+        """Images uint8 [n, H, W, C] of codes [h, w(, g)], in order and in batches."""
+        rows = models.RowBatches(codes, batch, models.BATCH_BYTES)
+        for each in rows:
+            images = self._run("decode", codes=tf.constant(each, tf.int32))["images"]
+            rows.learn(images)
+            yield images
+
+    def sample(
+        self,
+        labels: Sequence[int],
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+    ) -> Drawn:
+        """Images drawn from the prior, one for each label; -1 is unconditional."""
+        drawn = self._run(
+            "sample",
+            "controlled",
+            labels=tf.constant(labels, tf.int32),
+            seed=tf.constant(seed, tf.int64),
+            temperature=tf.constant(temperature, tf.float32),
+            top_k=tf.constant(top_k, tf.int32),
+            top_p=tf.constant(top_p, tf.float32),
+        )
+        return Drawn(drawn["images"], drawn["codes"], self.release.version)
+
+    def _encode(self, images: Sequence[bytes]) -> np.ndarray:
+        return self._run("encode", images=tf.constant(images, tf.string))["codes"]
+
+    def _run(
+        self, model: str, signature: str = "serving_default", **inputs: tf.Tensor
+    ) -> dict[str, np.ndarray]:
+        if model not in self._loaded:
+            self._loaded[model] = load(self.release, model)
+        try:
+            outputs = self._loaded[model].signatures[signature](**inputs)
+        except tf.errors.InvalidArgumentError as error:
+            raise InvalidInput(errors.message(error)) from error
+        return {name: value.numpy() for name, value in outputs.items()}
+
+
+def load(release: Release, model: str) -> tf.Module:
+    """A model of a release; the reader keeps it, since its signatures do not keep its variables.
+
+    Raises:
+        PipelineError: it is damaged.
+    """
+    try:
+        return loading.load(release.path(model))
+    except Exception as error:  # whatever a damaged graph makes TensorFlow raise
+        raise PipelineError(
+            f"{model} of release {release.version} cannot be loaded: {one_line(error)}; check it "
+            "with `vqvae releases verify`"
+        ) from error

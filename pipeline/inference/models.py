@@ -1,0 +1,134 @@
+"""The three models of a release as functions, wherever they run: on disk or behind a server.
+
+`pipeline.inference.client.Client` and `pipeline.inference.disk.DiskModels` are `Models`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from components.tf_serving.batching import LARGEST
+from pipeline.inference.errors import InvalidInput
+
+# Of one request of a stream, whichever comes first.
+BATCH = LARGEST  # images; TensorFlow Serving refuses more in one request
+BATCH_BYTES = 8 << 20  # of what is sent, or of what comes back
+
+
+class Identity(NamedTuple):
+    """What a model belongs to."""
+
+    release: int
+    codebook_sha256: str
+
+
+class Encoded(NamedTuple):
+    """Codes int32 [N, h, w(, g)], and the release that made them."""
+
+    codes: np.ndarray
+    release: int
+
+
+class Drawn(NamedTuple):
+    """Samples: images uint8 [N, H, W, C], codes int32 [N, h, w(, g)], and their release."""
+
+    images: np.ndarray
+    codes: np.ndarray
+    release: int
+
+
+class Models(Protocol):
+    """Encode, decode and sample of one release.
+
+    Every method raises `InvalidInput` with the model's words where the model refuses its input,
+    and another one-line `PipelineError` for everything else that goes wrong.
+    """
+
+    def identity(self, model: str = "encode") -> Identity:
+        """The release and the codebook of `encode`, `decode` or `sample`."""
+
+    def at(self, release: int) -> Models:
+        """The same models, of this release only."""
+
+    def of_codebook(self, codebook_sha256: str, release: int) -> Models | None:
+        """The models of a release that has this codebook, first of all `release`; None without."""
+
+    def encode_stream(self, images: Iterable[bytes]) -> Iterator[Encoded]:
+        """Codes of any number of PNG or JPEG images, in order and in batches.
+
+        Raises:
+            InvalidInput: with the `index` of the first image that cannot be decoded.
+        """
+
+    def decode_stream(self, codes: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Images uint8 [n, H, W, C] of any number of codes int32 [h, w(, g)], in order."""
+
+    def sample(
+        self,
+        labels: Sequence[int],
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+    ) -> Drawn:
+        """Images drawn from the prior, one for each label; -1 is unconditional."""
+
+
+def batches(images: Iterable[bytes], count: int, size: int) -> Iterator[list[bytes]]:
+    """Cuts a stream of images into lists of at most `count` images and, but for one that is
+    larger by itself, `size` bytes; holds no more than one list."""
+    batch: list[bytes] = []
+    total = 0
+    for image in images:
+        if batch and (len(batch) == count or total + len(image) > size):
+            yield batch
+            batch, total = [], 0
+        batch.append(image)
+        total += len(image)
+    if batch:
+        yield batch
+
+
+class RowBatches:
+    """Cuts a stream of codes into batches whose answers are bounded in bytes.
+
+    The first is a single row, which tells how large an answer is.
+    """
+
+    def __init__(self, rows: Iterable[np.ndarray], count: int, size: int):
+        self._rows = iter(rows)
+        self._count, self._size = count, size
+        self._next = 1
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        while rows := list(itertools.islice(self._rows, self._next)):
+            yield np.stack(rows)
+
+    def learn(self, answer: np.ndarray) -> None:
+        """Takes note of an answer, uint8 [n, ...]."""
+        row_bytes = max(answer.nbytes // max(len(answer), 1), 1)
+        self._next = min(max(self._size // row_bytes, 1), self._count)
+
+
+def first_refused(
+    encode: Callable[[Sequence[bytes]], object], batch: Sequence[bytes], error: InvalidInput
+) -> InvalidInput:
+    """The error of the first image of a batch that `encode` refuses, with its index there."""
+    start, end = 0, len(batch)
+    while end - start > 1:
+        middle = (start + end) // 2
+        try:
+            encode(batch[start:middle])
+        except InvalidInput:
+            end = middle
+        else:
+            start = middle
+    try:
+        encode(batch[start:end])
+    except InvalidInput as refused:
+        return InvalidInput(str(refused), start)
+    return error

@@ -1,0 +1,1 @@
+"""Runs on this machine: their root, what they depend on, and TFX's runner."""
