@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.release_store import store as releases
+from components.release_store import store as release_store
 from tests.fixtures.object_stores import s3_server
 from tests.fixtures.release_checks import make_candidate
 
@@ -24,38 +24,38 @@ def store(request, tmp_path):
 
 
 def test_plan_of_a_first_run(store):
-    baseline, push_id = releases.plan(store, "key")
+    baseline, push_id = release_store.plan(store, "key")
     assert baseline == 0
-    assert push_id != releases.plan(store, "key")[1]
-    assert releases.versions(store) == []
+    assert push_id != release_store.plan(store, "key")[1]
+    assert release_store.versions(store) == []
 
 
 def test_plan_of_a_repetition_is_that_of_the_run_that_released(store, candidate):
     facts = {"run_key": "key", "baseline": 0, "baseline_requested": 0}
-    releases.publish(store, candidate, facts, "a")
-    assert releases.plan(store, "key") == (0, "a")
-    baseline, push_id = releases.plan(store, "other key")
+    release_store.publish(store, candidate, facts, "a")
+    assert release_store.plan(store, "key") == (0, "a")
+    baseline, push_id = release_store.plan(store, "other key")
     assert baseline == 1
     assert push_id != "a"
-    assert releases.plan(store, "")[0] == 1
+    assert release_store.plan(store, "")[0] == 1
     facts = {"run_key": "other key", "baseline": 1, "baseline_requested": 1}
-    releases.publish(store, candidate, facts, push_id)
-    assert releases.plan(store, "other key") == (1, push_id)
-    assert releases.plan(store, "key")[0] == 2
+    release_store.publish(store, candidate, facts, push_id)
+    assert release_store.plan(store, "other key") == (1, push_id)
+    assert release_store.plan(store, "key")[0] == 2
 
 
 def test_plan_knows_the_run_that_made_the_canary(store, candidate):
-    releases.publish(store, candidate, {"run_key": "old", "baseline_requested": 0}, "a")
+    release_store.publish(store, candidate, {"run_key": "old", "baseline_requested": 0}, "a")
     facts = {"run_key": "key", "baseline": 1, "baseline_requested": 1}
-    releases.publish(store, candidate, facts, "b", "canary")
-    assert releases.plan(store, "key") == (1, "b")
-    assert releases.plan(store, "old") == (0, "a")
+    release_store.publish(store, candidate, facts, "b", "canary")
+    assert release_store.plan(store, "key") == (1, "b")
+    assert release_store.plan(store, "old") == (0, "a")
     # Another run is compared with the stable release.
-    assert releases.plan(store, "other")[0] == 1
-    releases.promote(store, 2)
-    assert releases.plan(store, "key") == (1, "b")
-    assert releases.plan(store, "other")[0] == 2
-    releases.promote(store, 1)
-    baseline, push_id = releases.plan(store, "key")
+    assert release_store.plan(store, "other")[0] == 1
+    release_store.promote(store, 2)
+    assert release_store.plan(store, "key") == (1, "b")
+    assert release_store.plan(store, "other")[0] == 2
+    release_store.promote(store, 1)
+    baseline, push_id = release_store.plan(store, "key")
     assert baseline == 1
     assert push_id != "b"
