@@ -15,7 +15,7 @@ def render(manifest: Mapping[str, Any]) -> str:
         manifest: as `releases/<v>.json` holds it; sections without facts are left out.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("components", "."),
+        loader=jinja2.PackageLoader("components.release_store", "."),
         undefined=jinja2.ChainableUndefined,
         finalize=lambda value: "–" if value is None else value,
         trim_blocks=True,
