@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import Channel, component_spec, standard_artifacts
 
-from components.baseline.executor import LATEST, Executor
+from components.baseline.executor import Executor
+from components.release_store.release import LATEST
 
 
 class BaselineSpec(component_spec.ComponentSpec):

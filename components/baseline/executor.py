@@ -13,9 +13,9 @@ from tfx.utils import io_utils, path_utils
 from components.baseline.artifact import BaselineInfo, write
 from components.errors import PipelineError
 from components.release_store import store as release_store
+from components.release_store.release import LATEST
 
 NONE = 0  # compare with nothing
-LATEST = -1  # compare with the latest release at the time the component runs
 
 
 class Executor(base_executor.BaseExecutor):

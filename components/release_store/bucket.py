@@ -42,7 +42,8 @@ from components.object_store import Folder
 from components.release_store import bucket_decision, bucket_push, rollout
 from components.release_store.bucket_decision import Decision
 from components.release_store.bucket_push import GivenUpError
-from components.release_store.release import MODELS, Release, StoreError, complete, stage
+from components.release_store.check import complete
+from components.release_store.release import LATEST, MODELS, Release, StoreError, stage
 from components.release_store.rollout import Rollout, Served
 
 # Never there: a write to it on a condition must be refused.
@@ -168,7 +169,7 @@ def fetch(store: str, version: int, models: Sequence[str], target: Path) -> Rele
 
     Args:
         store: URI of the store.
-        version: which release; -1 for the stable one.
+        version: which release; `LATEST` for the stable one.
         models: which of `MODELS`.
         target: folder for them, laid out as a store.
 
@@ -180,7 +181,7 @@ def fetch(store: str, version: int, models: Sequence[str], target: Path) -> Rele
         StoreError: no such release, or a file that is not as it was released.
     """
     folder = Folder(store)
-    if version == -1:
+    if version == LATEST:
         now = bucket_decision.read(folder).served
         if now is None:
             return None

@@ -35,14 +35,13 @@ from pathlib import Path
 from typing import Any
 
 from components import durable_files
-from components.release_store import journal, models_config, rollout
-from components.release_store.check import missing_part
+from components.release_store import journal, layout, lock, models_config, rollout
+from components.release_store.check import complete, differences, missing_part
 from components.release_store.release import (
     MODELS,
     SERVED,
     Release,
     StoreError,
-    complete,
     stage,
     to_json,
 )
@@ -76,11 +75,11 @@ def publish(
     """
     root = _folder(store)
     sources = complete(candidates)
-    with journal.writing(root) as staging:
+    with lock.writing(root) as staging:
         if push_id and (done := _pushed(root, push_id)):
             return done
         version = journal.last_version(root) + 1
-        after = rollout.released(journal.served(root), version, label)
+        after = rollout.released(layout.served(root), version, label)
         manifest = stage(staging, sources, facts, version, push_id, picture)
         durable_files.write(staging / "models.config", models_config.render(root, SERVED, after))
         durable_files.write(staging / "latest", to_json({"version": version}))
@@ -89,19 +88,19 @@ def publish(
             durable_files.make_folder(root / folder)
         release = Release(root, version, manifest)
         # All bytes are on disk: what follows are renames, which a full disk does not stop.
-        journal.write_journal(root, version, pending=version, publishes=True)
+        journal.write(root, version, pending=version, publishes=True)
         for model in MODELS:
             durable_files.move(staging / model, release.path(model))
         if picture is not None:
-            durable_files.move(staging / "picture", journal.picture_path(root, version))
-        durable_files.move(staging / "card", journal.card_path(root, version))
-        durable_files.move(staging / "manifest", journal.manifest_path(root, version))
+            durable_files.move(staging / "picture", layout.picture(root, version))
+        durable_files.move(staging / "card", layout.card(root, version))
+        durable_files.move(staging / "manifest", layout.manifest(root, version))
         durable_files.move(staging / "models.config", root / "models.config")  # decided
         if after.stable == version:
-            durable_files.move(staging / "latest", journal.latest_path(root))
+            durable_files.move(staging / "latest", layout.latest(root))
         else:
             (staging / "latest").unlink()
-        journal.write_journal(root, version)
+        journal.write(root, version)
     return release
 
 
@@ -116,22 +115,17 @@ def promote(store: str | Path, version: int) -> Release:
     """
     root = _folder(store)
     release = _unchanged(root, version)
-    with journal.writing(root) as staging:
+    with lock.writing(root) as staging:
         get(root, version)  # it may have been removed while its files were read
         before = None
         with contextlib.suppress(StoreError):  # this mends a models.config that says nothing
-            before = journal.served(root)
+            before = layout.served(root)
         last = journal.last_version(root)
-        journal.write_journal(root, last, pending=version, publishes=False)
+        journal.write(root, last, pending=version, publishes=False)
         _write_config(root, rollout.promoted(before, version), staging)
-        durable_files.replace(journal.latest_path(root), to_json({"version": version}), staging)
-        journal.write_journal(root, last)
+        durable_files.replace(layout.latest(root), to_json({"version": version}), staging)
+        journal.write(root, last)
     return release
-
-
-def rollback(store: str | Path, version: int) -> Release:
-    """`promote`, as it is called where `version` is an earlier one."""
-    return promote(store, version)
 
 
 def set_canary(store: str | Path, version: int | None) -> Served:
@@ -145,13 +139,13 @@ def set_canary(store: str | Path, version: int | None) -> Served:
             stable one.
     """
     root = _folder(store)
-    rollout.canary_set(journal.served(root), version, root)  # before anything is written
+    rollout.canary_set(layout.served(root), version, root)  # before anything is written
     if version is not None:
         _unchanged(root, version)
-    with journal.writing(root) as staging:
+    with lock.writing(root) as staging:
         if version is not None:
             get(root, version)
-        after = rollout.canary_set(journal.served(root), version, root)
+        after = rollout.canary_set(layout.served(root), version, root)
         _write_config(root, after, staging)
     return after
 
@@ -162,7 +156,7 @@ def served(store: str | Path) -> Served | None:
     Raises:
         StoreError: `models.config` does not say it.
     """
-    return journal.served(_folder(store))
+    return layout.served(_folder(store))
 
 
 def latest(store: str | Path) -> Release | None:
@@ -172,7 +166,7 @@ def latest(store: str | Path) -> Release | None:
         StoreError: `latest.json` cannot be read, or names a release that is not whole.
     """
     root = _folder(store)
-    path = journal.latest_path(root)
+    path = layout.latest(root)
     mend = f"point it at a release with `vqvae releases rollback` (there are: {_known(root)})"
     try:
         version = json.loads(path.read_text(encoding="utf-8"))["version"]
@@ -192,10 +186,11 @@ def get(store: str | Path, version: int) -> Release:
     """A release by its version.
 
     Raises:
-        StoreError: no such release, or a part of it is missing (`verify` also reads the files).
+        StoreError: no such release, or a part of it is missing (`differences` also reads the
+            files).
     """
     root = _folder(store)
-    path = journal.manifest_path(root, version)
+    path = layout.manifest(root, version)
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -213,39 +208,14 @@ def get(store: str | Path, version: int) -> Release:
 
 def versions(store: str | Path) -> list[int]:
     """Versions of the releases, oldest first, whole or damaged; `get` tells which."""
-    return journal.manifests(_folder(store))
-
-
-def verify(release: Release) -> list[str]:
-    """What differs between a release and its manifest; empty for one that is whole."""
-    expected = release.manifest.get("files")
-    if not isinstance(expected, dict):
-        return ["the manifest does not list the files"]
-    found = {
-        f"{model}/{name}": digest
-        for model in MODELS
-        for name, digest in durable_files.digests(release.path(model)).items()
-    }
-    problems = [f"{name} is missing" for name in expected if name not in found]
-    for name, digest in found.items():
-        if name not in expected:
-            problems.append(f"{name} does not belong to it")
-        elif digest != expected[name]:
-            problems.append(f"{name} has changed")
-    if expected_picture := release.manifest.get("picture_sha256"):
-        picture = journal.picture_path(release.store, release.version)
-        if not picture.is_file():
-            problems.append(f"releases/{picture.name} is missing")
-        elif durable_files.digest(picture) != expected_picture:
-            problems.append(f"releases/{picture.name} has changed")
-    return problems
+    return layout.versions(_folder(store))
 
 
 def finish_pending(store: str | Path) -> None:
     """Finishes what a writer had decided when it was killed, if no other is at work."""
     root = _folder(store)
-    if journal.journal(root)["pending"] is not None:
-        with journal.writing(root, wait=False):
+    if journal.read(root)["pending"] is not None:
+        with lock.writing(root, wait=False):
             pass
 
 
@@ -272,12 +242,12 @@ def prune(store: str | Path, keep: int) -> list[int]:
     if not root.is_dir():
         return []
     removed = []
-    with journal.writing(root) as staging:
-        stable, now = latest(root), journal.served(root)
+    with lock.writing(root) as staging:
+        stable, now = latest(root), layout.served(root)
         named = {*(now.versions if now else ()), *([stable.version] if stable else ())}
         for version in [each for each in versions(root)[:-keep] if each not in named]:
-            journal.begin_removal(root, version)
-            journal.recover(root, staging)
+            lock.begin_removal(root, version)
+            lock.recover(root, staging)
             removed.append(version)
     return removed
 
@@ -293,7 +263,7 @@ def _pushed(root: Path, push_id: str) -> Release | None:
 
 def _unchanged(root: Path, version: int) -> Release:
     release = get(root, version)
-    if problems := verify(release):
+    if problems := differences(release):
         raise StoreError(f"release {version} in {root} is damaged: {problems[0]}; choose another")
     return release
 
@@ -309,7 +279,7 @@ def _folder(store: str | Path) -> Path:
             f"release store {store}: this command needs a folder of a mounted file system"
         )
     root = Path(store).absolute()
-    if (mark := journal.mirror_path(root)).is_file():
+    if (mark := layout.mirror_source(root)).is_file():
         source = json.loads(mark.read_text(encoding="utf-8"))["store"]
         raise StoreError(f"{root} is a mirror for servers, not a release store; name {source}")
     return root

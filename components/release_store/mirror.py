@@ -31,7 +31,7 @@ from pathlib import Path
 from components import durable_files
 from components.errors import PipelineError, one_line
 from components.object_store import Folder, is_remote
-from components.release_store import bucket, journal, models_config
+from components.release_store import bucket, layout, models_config
 from components.release_store.copies import ReleaseCopies
 from components.release_store.release import SERVED, StoreError, to_json
 from components.release_store.rollout import Served
@@ -198,7 +198,7 @@ class Mirror:
     def _here(self) -> Served | None:
         """What this folder's `models.config` names; None where it names nothing."""
         with contextlib.suppress(StoreError):
-            return journal.served(self._root)
+            return layout.served(self._root)
         return None
 
     def _moved_on(self, text: bytes | None) -> bool:
@@ -209,7 +209,7 @@ class Mirror:
 
 def _claim(root: Path) -> None:
     """Makes the hidden folder, unless the folder is used for something else."""
-    if not journal.mirror_path(root).is_file() and root.is_dir():
+    if not layout.mirror_source(root).is_file() and root.is_dir():
         others = {path.name for path in root.iterdir()} - {".mirror", _OF_THE_VOLUME}
         if others:
             raise StoreError(
@@ -219,7 +219,7 @@ def _claim(root: Path) -> None:
 
 
 def _note_source(root: Path, store: str) -> None:
-    mark = journal.mirror_path(root)
+    mark = layout.mirror_source(root)
     text = to_json({"store": store})
     if not mark.is_file():
         durable_files.replace(mark, text, mark.parent)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from google.protobuf import text_format
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
 from components.release_store.release import StoreError
 from components.release_store.rollout import Served
-
-_VERSION = re.compile(r"\bversions:\s*(\d+)")
-_LABEL = re.compile(r'\bversion_labels\s*\{\s*key:\s*"(\w+)"\s*,?\s*value:\s*(\d+)\s*,?\s*\}')
 
 
 def render(base: str | Path, models: Sequence[str], served: Served) -> str:
@@ -26,21 +24,28 @@ def render(base: str | Path, models: Sequence[str], served: Served) -> str:
     """
     # Text of this format is UTF-8; a server cannot be told another name.
     base = os.fsencode(base).decode("utf-8", "replace")
-    versions = " ".join(f"versions: {version}" for version in served.versions)
-    labels = f'    version_labels {{ key: "stable" value: {served.stable} }}\n'
-    if served.canary is not None:
-        labels += f'    version_labels {{ key: "canary" value: {served.canary} }}\n'
-    configs = "".join(
-        "  config {\n"
-        f'    name: "{model}"\n'
-        f"    base_path: {json.dumps(f'{base}/{model}', ensure_ascii=False)}\n"
-        '    model_platform: "tensorflow"\n'
-        f"    model_version_policy {{ specific {{ {versions} }} }}\n"
-        f"{labels}"
-        "  }\n"
-        for model in models
-    )
-    return f"model_config_list {{\n{configs}}}\n"
+    server = ModelServerConfig()
+    for name in models:
+        model = server.model_config_list.config.add(
+            name=name, base_path=f"{base}/{name}", model_platform="tensorflow"
+        )
+        model.model_version_policy.specific.versions.extend(served.versions)
+        model.version_labels["stable"] = served.stable
+        if served.canary is not None:
+            model.version_labels["canary"] = served.canary
+    return text_format.MessageToString(server, as_utf8=True)
+
+
+def read(text: str) -> ModelServerConfig:
+    """The message that such a text stands for.
+
+    Raises:
+        ValueError: it stands for none; in one line.
+    """
+    try:
+        return text_format.Parse(text, ModelServerConfig())
+    except text_format.ParseError as error:
+        raise ValueError(f"models.config cannot be read: {error}") from error
 
 
 def parse(text: str, where: str | Path) -> Served:
@@ -53,10 +58,16 @@ def parse(text: str, where: str | Path) -> Served:
     Raises:
         StoreError: it does not name one stable release, the same for all models.
     """
-    versions = {int(version) for version in _VERSION.findall(text)}
+    try:
+        models = read(text).model_config_list.config
+    except ValueError:
+        models = []  # names no release
+    versions: set[int] = set()
     labels: dict[str, set[int]] = {}
-    for label, version in _LABEL.findall(text):
-        labels.setdefault(label, set()).add(int(version))
+    for model in models:
+        versions.update(model.model_version_policy.specific.versions)
+        for label, version in model.version_labels.items():
+            labels.setdefault(label, set()).add(version)
     stable = labels.get("stable", versions)
     canary = labels.get("canary", set())
     if len(stable) != 1 or len(canary) > 1 or not stable | canary <= versions:

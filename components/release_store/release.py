@@ -13,10 +13,12 @@ from typing import Any
 from components import durable_files
 from components.errors import PipelineError
 from components.release_store import model_card
-from components.release_store.check import missing_part
 
 SERVED = ("encode", "decode", "sample")
 MODELS = (*SERVED, "evaluate")
+
+# Instead of a version, where one is asked for: the stable release, whichever that is then.
+LATEST = -1
 
 # A text file among a SavedModel's assets that holds the version it was released under.
 VERSION_ASSET = "assets/release_version"
@@ -53,19 +55,6 @@ class Release:
     @property
     def evaluate(self) -> Path:
         return self.path("evaluate")
-
-
-def complete(candidates: Mapping[str, str | Path]) -> dict[str, Path]:
-    """The folders of `MODELS`, each a whole SavedModel.
-
-    Raises:
-        StoreError: one is not.
-    """
-    sources = {model: Path(candidates[model]) for model in MODELS}
-    for model, source in sources.items():
-        if lacking := missing_part(source):
-            raise StoreError(f"nothing released: the {model} model lacks {lacking}; train it again")
-    return sources
 
 
 def stage(

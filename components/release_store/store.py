@@ -12,10 +12,8 @@ from typing import Any
 
 from components.object_store import is_remote
 from components.release_store import bucket, folder
-from components.release_store.release import Release, StoreError
+from components.release_store.release import LATEST, Release, StoreError
 from components.release_store.rollout import Rollout, Served
-
-LATEST = -1
 
 
 def publish(

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from components.object_store import is_remote
+from components.release_store.release import LATEST
 from kubeflow.compiler import lint, pods, runtime_parameters
 from kubeflow.training_job.settings import for_component
 from pipeline.config.config import Config, ConfigError
@@ -26,7 +27,6 @@ COMMAND = ("python", "-m", "kubeflow.container")
 _IMAGE = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 # Replaced by the driver, or by `kubeflow.container`, with the id of the run.
 _RUN_ID = "{{$.pipeline_job_uuid}}"
-_LATEST = -1
 _TRAINERS = ("Trainer-vqvae", "Trainer-prior")
 
 
@@ -160,7 +160,7 @@ def _compiled_by_tfx(config: Config, places: Places) -> Json:
         checkpoints=places.checkpoints,
         serving=places.serving,
         run_key="",
-        baseline_version=_LATEST,
+        baseline_version=LATEST,
         push_id=_RUN_ID,
         data_at_hand=False,
     )

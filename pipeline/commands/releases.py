@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from components.errors import PipelineError
-from components.release_store import folder as folder_store
 from components.release_store import model_card
-from components.release_store import store as store_of
-from components.release_store.release import MODELS, StoreError
+from components.release_store import store as release_store
+from components.release_store.check import differences
+from components.release_store.release import LATEST, MODELS, StoreError
 from components.release_store.rollout import Served
 from pipeline.commands.log_file import libraries_to
 from pipeline.commands.options import root_option
@@ -68,14 +68,14 @@ def list_releases(store: str) -> None:
 
     States: stable; canary, beside it; served, the one to go back to.
     """
-    versions = store_of.versions(store)
+    versions = release_store.versions(store)
     if not versions:
         click.echo(f"nothing has been released to {store} yet")
         return
     served, problem = None, None
     try:
-        served = store_of.served(store)
-        with store_of.opened(store, store_of.LATEST, []):
+        served = release_store.served(store)
+        with release_store.opened(store, LATEST, []):
             pass
     except StoreError as error:
         problem = error
@@ -112,12 +112,12 @@ def promote(store: str, version: int) -> None:
 
 
 def _promote(store: str, version: int) -> None:
-    store_of.promote(store, version)
+    release_store.promote(store, version)
     click.echo(f"release {version} in {store} is now the stable one{_beside(store)}")
 
 
 def _beside(store: str) -> str:
-    served = store_of.served(store)
+    served = release_store.served(store)
     previous = served.previous if served else None
     return "" if previous is None else f"; release {previous} is still served, to go back to"
 
@@ -130,7 +130,7 @@ def canary(store: str, version: int | None, off: bool) -> None:
     """Serves VERSION beside the stable release, under the label `canary`."""
     if off == (version is not None):
         raise click.UsageError("give either a VERSION or --off")
-    served = store_of.set_canary(store, version)
+    served = release_store.set_canary(store, version)
     what = "there is no canary any more" if off else f"release {version} is now the canary"
     click.echo(f"{what}; release {served.stable} is the stable one in {store}")
 
@@ -144,7 +144,7 @@ def show(store: str, version: int) -> None:
 
     from pipeline.commands.console import console_on
 
-    with store_of.opened(store, version, []) as release:
+    with release_store.opened(store, version, []) as release:
         text = model_card.render(release.manifest)
     console = console_on()
     if console.is_terminal:
@@ -161,7 +161,7 @@ def verify(store: str, version: int | None) -> None:
 
     Exit status 1 if anything differs from what was released.
     """
-    versions = [version] if version else store_of.versions(store)
+    versions = [version] if version else release_store.versions(store)
     if not versions:
         click.echo(f"nothing has been released to {store} yet")
     damaged = []
@@ -183,7 +183,7 @@ def verify(store: str, version: int | None) -> None:
 @_store_option
 def prune(store: str, keep: int) -> None:
     """Removes old releases; never one that is served."""
-    removed = store_of.prune(store, keep)
+    removed = release_store.prune(store, keep)
     click.echo(f"removed: {', '.join(map(str, removed)) or 'none'}")
 
 
@@ -192,8 +192,8 @@ releases.add_command(mirror)
 
 def _problems(store: str, version: int) -> list[str]:
     try:
-        with store_of.opened(store, version, MODELS) as release:
-            if problems := folder_store.verify(release):
+        with release_store.opened(store, version, MODELS) as release:
+            if problems := differences(release):
                 return problems
             with tempfile.TemporaryDirectory() as scratch, libraries_to(Path(scratch) / "log"):
                 from components.release_store.loading import failure
@@ -206,7 +206,7 @@ def _problems(store: str, version: int) -> list[str]:
 
 def _row(store: str, version: int, served: Served | None) -> tuple[str, ...]:
     try:
-        with store_of.opened(store, version, []) as release:
+        with release_store.opened(store, version, []) as release:
             manifest = release.manifest
     except StoreError:
         return (str(version), *("-" for _ in range(1 + len(_METRICS))), "damaged")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import grpc
-from google.protobuf import text_format
 from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
 
+from components.release_store import models_config
 from components.release_store.release import SERVED
 from pipeline.serving.errors import RequestError, invalid
 from pipeline.serving.followed_store import FollowedStore
@@ -40,9 +40,9 @@ def parse(text: str) -> model_server_config_pb2.ModelServerConfig:
         RequestError: INVALID_ARGUMENT.
     """
     try:
-        return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
-    except text_format.ParseError as error:
-        raise invalid(f"models.config cannot be read: {error}") from error
+        return models_config.read(text)
+    except ValueError as error:
+        raise invalid(str(error)) from error
 
 
 def wanted(

@@ -70,7 +70,7 @@ def test_none_asked_for(store, tmp_path):
 
 
 def test_after_a_rollback_the_latest_is_the_one_served(store, tmp_path):
-    folder_store.rollback(store, 1)
+    folder_store.promote(store, 1)
     assert baseline.read(run(store, -1, tmp_path / "out").uri).version == 1
 
 

@@ -20,6 +20,7 @@ from components.evaluator.config import GateConfig, Threshold
 from components.pusher.component import ReleasePusher
 from components.pusher.executor import Executor
 from components.release_store import folder as folder_store
+from components.release_store.check import differences
 from components.release_store.store import plan
 from tests.fixtures import tiny_release
 
@@ -129,7 +130,7 @@ def test_blessed_candidate_is_released(first_run):
     assert pushed["pushed_version"] == "1"
     assert pushed["pushed_destination"] == str(root / "serving")
     release = folder_store.latest(root / "serving")
-    assert folder_store.verify(release) == []
+    assert differences(release) == []
     manifest = release.manifest
     assert json.loads(Path(pushed["uri"], "release.json").read_text()) == manifest
     assert manifest["codebook_sha256"] == "6.0"
@@ -313,7 +314,7 @@ def test_samples_of_the_trainer_are_released(push):
     push("b")
     assert not (push.store / "releases/1.png").exists()
     assert (push.store / "releases/2.png").read_bytes() == b"a picture"
-    assert folder_store.verify(folder_store.get(push.store, 2)) == []
+    assert differences(folder_store.get(push.store, 2)) == []
 
 
 @pytest.mark.parametrize(("asked", "recorded"), [(0, 0), (2, 2), (-1, 0)])

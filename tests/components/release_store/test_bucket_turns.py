@@ -20,6 +20,7 @@ from components.release_store.release import StoreError
 from components.release_store.rollout import Served
 from tests.fixtures import turns
 from tests.fixtures.release_checks import make_candidate
+from tests.fixtures.served_versions import models_in, versions_and_labels
 
 STORE = f"s3://{turns.BUCKET}/store"
 WRITERS = ("push", "canary", "promote", "rollback", "prune")
@@ -95,10 +96,8 @@ def in_turn(
 def served() -> Served:
     """What servers are told to load, as one of them would read it."""
     text = turns.objects()["store/models.config"].decode()
-    labels = dict(re.findall(r'key: "(\w+)" value: (\d+)', text))
-    loaded = tuple({int(each) for each in re.findall(r"versions: (\d+)", text)})
-    canary = labels.get("canary")
-    return Served(int(labels["stable"]), int(canary) if canary else None, loaded)
+    loaded, labels = versions_and_labels(models_in(text)["encode"])
+    return Served(labels["stable"], labels.get("canary"), tuple(loaded))
 
 
 def check_whole() -> None:

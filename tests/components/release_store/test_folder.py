@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from components.release_store import folder as folder_store
+from components.release_store.check import differences
 from components.release_store.release import MODELS, SERVED, StoreError
 from components.release_store.store import plan
 from tests.fixtures.release_checks import (
@@ -53,11 +54,11 @@ def test_a_picture_is_part_of_the_release(store, candidate, tmp_path):
     release = folder_store.publish(store, candidate, {}, picture=picture)
     assert (store / "releases/1.png").read_bytes() == picture.read_bytes()
     assert "](1.png)" in (store / "releases/1.md").read_text()
-    assert folder_store.verify(release) == []
+    assert differences(release) == []
     (store / "releases/1.png").write_bytes(b"another")
-    assert folder_store.verify(release) == ["releases/1.png has changed"]
+    assert differences(release) == ["releases/1.png has changed"]
     (store / "releases/1.png").unlink()
-    assert folder_store.verify(release) == ["releases/1.png is missing"]
+    assert differences(release) == ["releases/1.png is missing"]
     folder_store.publish(store, candidate, {})
     assert not (store / "releases/2.png").exists()
     assert ".png" not in (store / "releases/2.md").read_text()
@@ -69,13 +70,13 @@ def test_versions_grow_and_old_releases_stay(store, candidate, tmp_path):
     versions = [folder_store.publish(store, c, {}).version for c in (candidate, other, candidate)]
     assert versions == [1, 2, 3]
     assert folder_store.latest(store).version == 3
-    assert [folder_store.verify(folder_store.get(store, v)) for v in versions] == [[], [], []]
+    assert [differences(folder_store.get(store, v)) for v in versions] == [[], [], []]
 
 
 def test_versions_are_never_reused(store, candidate):
     folder_store.publish(store, candidate, {})
     folder_store.publish(store, candidate, {})
-    folder_store.rollback(store, 1)
+    folder_store.promote(store, 1)
     for model in MODELS:
         shutil.rmtree(store / model / "2")
     (store / "releases/2.json").unlink()
@@ -181,7 +182,7 @@ def test_latest_that_is_not_json(store, candidate):
         (store / "releases/latest.json").write_text(text)
         with pytest.raises(StoreError, match=r"latest.json: not of the form .*there are: 1"):
             folder_store.latest(store)
-    folder_store.rollback(store, 1)
+    folder_store.promote(store, 1)
     assert folder_store.latest(store).version == 1
 
 
@@ -199,7 +200,7 @@ def test_release_with_a_part_missing(store, candidate):
     with pytest.raises(StoreError, match=r"release 1 is damaged: .*decode/1/saved_model.pb is mis"):
         folder_store.get(store, 1)
     with pytest.raises(StoreError, match="damaged"):
-        folder_store.rollback(store, 1)
+        folder_store.promote(store, 1)
     assert folder_store.latest(store).version == 2
     assert folder_store.publish(store, candidate, {}, "c").version == 3
 
@@ -217,13 +218,13 @@ def test_verify_names_what_differs(store, candidate):
     (release.encode / "saved_model.pb").write_bytes(b"other")
     (release.decode / "extra").write_bytes(b"")
     (release.sample / "assets/release_version").unlink()
-    assert sorted(folder_store.verify(release)) == [
+    assert sorted(differences(release)) == [
         "decode/extra does not belong to it",
         "encode/saved_model.pb has changed",
         "sample/assets/release_version is missing",
     ]
     with pytest.raises(StoreError, match=r"release 1 in .* is damaged"):
-        folder_store.rollback(store, 1)
+        folder_store.promote(store, 1)
 
 
 # Removal
@@ -233,7 +234,7 @@ def test_prune_keeps_the_newest_and_what_a_pointer_names(store, candidate):
     for _ in range(5):
         folder_store.publish(store, candidate, {})
     assert folder_store.prune(store, 5) == []
-    folder_store.rollback(store, 2)
+    folder_store.promote(store, 2)
     assert folder_store.prune(store, 1) == [1, 3, 4]
     assert check_pointers(store) == {2}
     check_clean(store, [2, 5])

@@ -12,7 +12,7 @@ import pytest
 from components.errors import PipelineError
 from components.object_store import Folder
 from components.release_store import folder as folder_store
-from components.release_store import journal
+from components.release_store import layout
 from components.release_store import store as release_store
 from components.release_store.copies import ReleaseCopies
 from components.release_store.mirror import mirroring
@@ -225,7 +225,7 @@ def test_a_damaged_release_without_a_label_is_left_out_until_it_is_mended(
     (folder / "encode/1/saved_model.pb").write_bytes(b"damaged")
     with pytest.raises(StoreError, match="release 1 in"):
         update(uri, folder)
-    assert release_store.served(uri) == journal.served(folder)
+    assert release_store.served(uri) == layout.served(folder)
 
 
 def test_a_release_that_is_removed_while_it_is_copied_is_no_failure(

@@ -1,12 +1,11 @@
 """Which releases are served and under which labels: pushes, rollback, promotion, canaries."""
 
-import re
-
 import pytest
 
 from components.release_store import folder as folder_store
 from components.release_store.release import SERVED, StoreError
 from tests.fixtures.release_checks import check_pointers, visible
+from tests.fixtures.served_versions import changed, models_in
 
 
 @pytest.fixture
@@ -14,21 +13,10 @@ def store(tmp_path):
     return tmp_path / "serving"
 
 
-def models_in(store):
-    """What TensorFlow Serving reads, by model."""
-    from google.protobuf import text_format
-    from tensorflow_serving.config import model_server_config_pb2
-
-    config = text_format.Parse(
-        (store / "models.config").read_text(), model_server_config_pb2.ModelServerConfig()
-    )
-    return {model.name: model for model in config.model_config_list.config}
-
-
 def test_models_config_is_what_tensorflow_serving_reads(store, candidate):
     for label in ("stable", "stable", "stable", "canary"):
         folder_store.publish(store, candidate, {}, label=label)
-    models = models_in(store)
+    models = models_in((store / "models.config").read_text())
     assert sorted(models) == sorted(SERVED)
     for name, model in models.items():
         assert model.base_path == str(store / name)
@@ -49,7 +37,7 @@ def test_rollback_moves_both_pointers_and_nothing_else(store, candidate):
     folder_store.publish(store, candidate, {})
     folder_store.publish(store, candidate, {})
     before = visible(store)
-    assert folder_store.rollback(store, 1).version == 1
+    assert folder_store.promote(store, 1).version == 1
     after = visible(store)
     assert {name for name in after if after[name] != before.get(name)} == {
         "models.config",
@@ -57,10 +45,10 @@ def test_rollback_moves_both_pointers_and_nothing_else(store, candidate):
     }
     # A higher version that stayed would answer those who name none.
     assert state(store) == (1, None, (1,))
-    assert folder_store.rollback(store, 2).version == 2
+    assert folder_store.promote(store, 2).version == 2
     assert visible(store) == before
     with pytest.raises(StoreError, match=r"no release 9 in .*; there are: 1, 2"):
-        folder_store.rollback(store, 9)
+        folder_store.promote(store, 9)
 
 
 def test_the_release_before_stays_served(store, candidate):
@@ -69,7 +57,7 @@ def test_the_release_before_stays_served(store, candidate):
         folder_store.publish(store, candidate, {})
         states.append(state(store))
     assert states == [(1, None, (1,)), (2, None, (1, 2)), (3, None, (2, 3))]
-    folder_store.rollback(store, 1)
+    folder_store.promote(store, 1)
     folder_store.publish(store, candidate, {})
     assert state(store) == (4, None, (1, 4))
     folder_store.promote(store, 4)  # as it is already
@@ -96,7 +84,7 @@ def test_what_ends_a_canary(store, candidate):
         (2, lambda: folder_store.set_canary(store, None), (3, None, (2, 3))),
         (1, lambda: folder_store.promote(store, 3), (3, None, (2, 3))),
         (1, lambda: folder_store.publish(store, candidate, {}), (4, None, (3, 4))),
-        (2, lambda: folder_store.rollback(store, 3), (3, None, (3,))),
+        (2, lambda: folder_store.promote(store, 3), (3, None, (3,))),
     ]:
         now = folder_store.served(store)
         served = folder_store.set_canary(store, version)
@@ -128,29 +116,36 @@ def test_a_canary_that_cannot_be(store, candidate):
 def test_a_store_of_before_there_were_labels(store, candidate):
     for _ in range(2):
         folder_store.publish(store, candidate, {})
-    text = (store / "models.config").read_text()
-    old = re.sub(r" *version_labels.*\n", "", text).replace(
-        "versions: 1 versions: 2", "versions: 2"
-    )
-    (store / "models.config").write_text(old)
+    path = store / "models.config"
+
+    def as_it_was(model):
+        unlabelled(model)
+        model.model_version_policy.specific.versions[:] = [2]
+
+    path.write_text(changed(path.read_text(), as_it_was))
     assert state(store) == (2, None, (2,))
     folder_store.publish(store, candidate, {})
     assert state(store) == (3, None, (2, 3))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        ("versions: 1 versions: 2", ""),
-        ('key: "stable" value: 2', 'key: "stable" value: 3'),
-        (r"version_labels.*", ""),  # two versions, and nobody knows which
-    ],
-)
+def unlabelled(model):
+    model.version_labels.clear()  # two versions, and nobody knows which
+
+
+def without_versions(model):
+    del model.model_version_policy.specific.versions[:]
+
+
+def label_of_another(model):
+    model.version_labels["stable"] = 3
+
+
+@pytest.mark.parametrize("change", [without_versions, label_of_another, unlabelled, None])
 def test_models_config_that_names_no_release_is_mended_by_naming_one(store, candidate, change):
     for _ in range(2):
         folder_store.publish(store, candidate, {})
-    text = re.sub(*change, (store / "models.config").read_text())
-    (store / "models.config").write_text(text)
+    path = store / "models.config"
+    path.write_text(changed(path.read_text(), change) if change else path.read_text()[:-40])
     for call in (
         lambda: folder_store.publish(store, candidate, {}),
         lambda: folder_store.prune(store, 1),
