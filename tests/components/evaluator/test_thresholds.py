@@ -56,12 +56,13 @@ def test_a_value_that_is_missing():
     assert describe_check(found) == judgement._rule(found) == "a number"
 
 
-def test_the_examples_in_the_readme_say_the_same():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_examples_in_the_documents_say_the_same():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    configuration = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     thresholds = config.load("digits").gate.thresholds
     words = [
         describe_check(check("nmse", rule, getattr(thresholds["nmse"], rule)))
         for rule in ("max", "worse_by")
     ]
-    assert re.search(rf"^nmse .*  {', '.join(words)} ", text, re.MULTILINE)
-    assert f"# {words[0]}, and {words[1]}" in text
+    assert re.search(rf"^nmse .*  {', '.join(words)} ", readme, re.MULTILINE)
+    assert f"# {words[0]}, and {words[1]}" in configuration
