@@ -8,10 +8,10 @@ ImageExampleGen ── StatisticsGen ── SchemaGen ── ExampleValidator �
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
-from tfx.proto import trainer_pb2
 from tfx.types import Channel
 
 from components.baseline.component import Baseline
@@ -23,27 +23,28 @@ from components.example_gen import layout
 from components.example_gen.component import ImageExampleGen
 from components.pusher.component import ReleasePusher
 from components.tokenizer.component import Tokenizer
-from components.trainer.config import PriorSettings, TrainerSettings, VQVAESettings, WarmStart
+from components.trainer.component import StageTrainer
+from components.trainer.config import PriorSettings, TrainerSettings, VQVAESettings
 from components.transform.component import ImageTransform
 from models.memory import images_at_once
+from pipeline import component_ids as ids
 from pipeline.config.config import Config
 
 # What the components of ours run. Their sources are part of the cache keys.
 _MODULES = {
-    "ImageExampleGen": ("components.example_gen.executor",),
-    "DataGate": ("components.data_gate.executor",),
-    "Transform": ("components.transform.executor", "components.transform.preprocessing"),
-    "Trainer-vqvae": ("components.trainer.vqvae",),
-    "Tokenizer": ("components.tokenizer.executor",),
-    "Trainer-prior": ("components.trainer.prior",),
-    "Baseline": ("components.baseline.executor",),
-    "Evaluator": ("components.evaluator.executor", "components.evaluator.metrics"),
-    "Pusher": ("components.pusher.executor",),
+    ids.EXAMPLE_GEN: ("components.example_gen.executor",),
+    ids.DATA_GATE: ("components.data_gate.executor",),
+    ids.TRANSFORM: ("components.transform.executor", "components.transform.preprocessing"),
+    ids.TRAINERS["vqvae"]: ("components.trainer.vqvae",),
+    ids.TOKENIZER: ("components.tokenizer.executor",),
+    ids.TRAINERS["prior"]: ("components.trainer.prior",),
+    ids.BASELINE: ("components.baseline.executor",),
+    ids.EVALUATOR: ("components.evaluator.executor", "components.evaluator.metrics"),
+    ids.PUSHER: ("components.pusher.executor",),
 }
 
 PREPROCESSING_FN = "components.transform.preprocessing.preprocessing_fn"
-VQVAE_RUN_FN = "components.trainer.vqvae.run_fn"
-PRIOR_RUN_FN = "components.trainer.prior.run_fn"
+RUN_FNS = {stage: f"components.trainer.{stage}.run_fn" for stage in ids.TRAINERS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +77,24 @@ class Run:
     data_left_out: str = ""
     data_at_hand: bool = True
     rejected: str = ""
+
+
+class Edge(NamedTuple):
+    """Component `after` runs when `before` has; `data`: it reads artifacts of it."""
+
+    before: str
+    after: str
+    data: bool
+
+
+def edges(pipeline: tfx.dsl.Pipeline) -> list[Edge]:
+    """What follows what in a pipeline."""
+    return [
+        Edge(before.id, component.id, before.id in producers)
+        for component in pipeline.components
+        for producers in [{each.producer_component_id for each in component.inputs.values()}]
+        for before in sorted(component.upstream_nodes, key=lambda node: node.id)
+    ]
 
 
 def code_fingerprint() -> str:
@@ -120,7 +139,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         features=config.data.features,
         max_rejected_fraction=config.data.max_rejected_fraction,
         rejected_path=run.rejected,
-        code_version=_code("ImageExampleGen"),
+        code_version=_code(ids.EXAMPLE_GEN),
     )
     data = _validation(config, example_gen.outputs["examples"])
     gate = data[-1]
@@ -131,33 +150,60 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         PREPROCESSING_FN,
         image=image.model_dump(),
         batch_size=config.data.transform_batch_size,
-        code_version=_code("Transform"),
-    ).with_id("Transform")
+        code_version=_code(ids.TRANSFORM),
+    ).with_id(ids.TRANSFORM)
     transform.add_upstream_node(gate)
     transformed = transform.outputs["transformed_examples"]
 
-    vqvae = _trainer(
-        "Trainer-vqvae", VQVAE_RUN_FN, transformed, transform, _vqvae_settings(config, run)
+    baseline = Baseline(
+        serving_path=run.serving,
+        image_shape=image.hwc,
+        baseline_version=run.baseline_version,
+        code_version=_code(ids.BASELINE),
     )
+    last_release = baseline.outputs["baseline_model"]
+    begins_with = last_release if config.training.warm_start == "last_release" else None
+    vqvae = _trainer("vqvae", transformed, transform, begins_with, _vqvae_settings(config, run))
     tokenizer = Tokenizer(
         transformed,
         vqvae.outputs["model"],
         num_codes=config.model.quantizer.num_codes,
         batch_size=images_at_once(config.network),
-        code_version=_code("Tokenizer"),
+        code_version=_code(ids.TOKENIZER),
     )
     prior = _trainer(
-        "Trainer-prior",
-        PRIOR_RUN_FN,
+        "prior",
         tokenizer.outputs["codes"],
         transform,
+        begins_with,
         _prior_settings(config, run),
         base_model=vqvae.outputs["model"],
     )
-    judged = _judgement(
-        config, run, example_gen.outputs["examples"], transformed, prior.outputs["model"]
-    )
-    return [example_gen, *data, transform, vqvae, tokenizer, prior, *judged]
+    evaluator = ReconstructionEvaluator(
+        transformed,
+        prior.outputs["model"],
+        config.gate,
+        num_codes=config.model.quantizer.num_codes,
+        image=image.hwc,
+        batch_size=images_at_once(config.network, config.prior),
+        baseline_model=last_release,
+        code_version=_code(ids.EVALUATOR),
+    ).with_id(ids.EVALUATOR)
+    pusher = ReleasePusher(
+        prior.outputs["model"],
+        evaluator.outputs["blessing"],
+        evaluator.outputs["evaluation"],
+        example_gen.outputs["examples"],
+        serving_path=run.serving,
+        config=config.model_dump_json(),
+        push_id=run.push_id,
+        baseline_model=last_release,
+        rollout=config.release.rollout,
+        run_key=run.run_key,
+        baseline_version=run.baseline_version,
+        code_version=code_fingerprint(),
+    ).with_id(ids.PUSHER)
+    return [example_gen, *data, transform, vqvae, tokenizer, prior, baseline, evaluator, pusher]
 
 
 def _code(component: str) -> str:
@@ -168,7 +214,7 @@ def _validation(config: Config, examples: Channel) -> list[BaseComponent]:
     """Statistics, schema, anomalies, and the gate that stops the run on them, in this order."""
     statistics = tfx.components.StatisticsGen(examples=examples)
     if config.data.schema_path:
-        schema = ImportedSchema(config.data.schema_path).with_id("ImportSchemaGen")
+        schema = ImportedSchema(config.data.schema_path).with_id(ids.IMPORT_SCHEMA_GEN)
     else:
         schema = tfx.components.SchemaGen(
             statistics=statistics.outputs["statistics"], infer_feature_shape=False
@@ -179,65 +225,27 @@ def _validation(config: Config, examples: Channel) -> list[BaseComponent]:
     gate = DataGate(
         validator.outputs["anomalies"],
         statistics.outputs["statistics"],
-        code_version=_code("DataGate"),
+        code_version=_code(ids.DATA_GATE),
     )
     return [statistics, schema, validator, gate]
 
 
 def _trainer(
-    name: str,
-    run_fn: str,
+    stage: str,
     examples: Channel,
     transform: ImageTransform,
+    begins_with: Channel | None,
     settings: TrainerSettings,
     base_model: Channel | None = None,
 ) -> BaseComponent:
-    return tfx.components.Trainer(
-        run_fn=run_fn,
-        examples=examples,
-        transform_graph=transform.outputs["transform_graph"],
-        base_model=base_model,
-        train_args=trainer_pb2.TrainArgs(splits=["train"], num_steps=settings.stage.steps),
-        eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
-        custom_config={"settings": settings.model_dump_json()},
-    ).with_id(name)
-
-
-def _judgement(
-    config: Config, run: Run, examples: Channel, transformed: Channel, model: Channel
-) -> list[BaseComponent]:
-    """Baseline, Evaluator and Pusher."""
-    baseline = Baseline(
-        serving_path=run.serving,
-        image_shape=config.data.image.hwc,
-        baseline_version=run.baseline_version,
-        code_version=_code("Baseline"),
-    )
-    evaluator = ReconstructionEvaluator(
-        transformed,
-        model,
-        config.gate,
-        num_codes=config.model.quantizer.num_codes,
-        image=config.data.image.hwc,
-        batch_size=images_at_once(config.network, config.prior),
-        baseline_model=baseline.outputs["baseline_model"],
-        code_version=_code("Evaluator"),
-    ).with_id("Evaluator")
-    pusher = ReleasePusher(
-        model,
-        evaluator.outputs["blessing"],
-        evaluator.outputs["evaluation"],
+    return StageTrainer(
+        RUN_FNS[stage],
         examples,
-        serving_path=run.serving,
-        config=config.model_dump_json(),
-        push_id=run.push_id,
-        baseline_model=baseline.outputs["baseline_model"],
-        rollout=config.release.rollout,
-        run_key=run.run_key,
-        baseline_version=run.baseline_version,
-        code_version=code_fingerprint(),
-    ).with_id("Pusher")
-    return [baseline, evaluator, pusher]
+        transform.outputs["transform_graph"],
+        settings,
+        base_model=base_model,
+        baseline_model=begins_with,
+    ).with_id(ids.TRAINERS[stage])
 
 
 def trainer_settings(stage: str, config: Config, run: Run) -> TrainerSettings:
@@ -248,7 +256,7 @@ def trainer_settings(stage: str, config: Config, run: Run) -> TrainerSettings:
 def _vqvae_settings(config: Config, run: Run) -> VQVAESettings:
     return VQVAESettings(
         stage=config.training.vqvae,
-        code_version=_code("Trainer-vqvae"),
+        code_version=_code(ids.TRAINERS["vqvae"]),
         **_shared_settings(config, run),
     )
 
@@ -257,7 +265,7 @@ def _prior_settings(config: Config, run: Run) -> PriorSettings:
     return PriorSettings(
         stage=config.training.prior,
         prior=config.prior,
-        code_version=_code("Trainer-prior"),
+        code_version=_code(ids.TRAINERS["prior"]),
         **_shared_settings(config, run),
     )
 
@@ -268,7 +276,7 @@ def _shared_settings(config: Config, run: Run) -> dict[str, object]:
         "seed": config.training.seed,
         "cache_mib": config.training.cache_mib,
         "shuffle_mib": config.training.shuffle_mib,
-        "warm_start": _warm_start(config, run),
+        "warm_start": config.training.warm_start == "last_release",
         "strategy": config.training.strategy,
         "mixed_precision": config.training.mixed_precision,
         "steps_per_call": config.training.steps_per_call,
@@ -277,9 +285,3 @@ def _shared_settings(config: Config, run: Run) -> dict[str, object]:
         "deterministic": config.runtime.deterministic,
         "checkpoints": run.checkpoints,
     }
-
-
-def _warm_start(config: Config, run: Run) -> WarmStart | None:
-    if config.training.warm_start == "none":
-        return None
-    return WarmStart(store=run.serving, version=run.baseline_version)

@@ -15,10 +15,18 @@ FILE_NAME = "baseline.json"
 
 @dataclasses.dataclass(frozen=True)
 class BaselineInfo:
-    """Version of the release that the artifact is a copy of; 0, with the reason, for none."""
+    """What there is of the last release.
+
+    Attributes:
+        version: the release to compare with; 0, with the reason, for none.
+        reason: why there is none.
+        copied: the release whose `evaluate` model the artifact holds, for a training that begins
+            with its weights; 0 for none. It may be there although it cannot be compared with.
+    """
 
     version: int
     reason: str = ""
+    copied: int = 0
 
 
 def write(model_uri: str, info: BaselineInfo) -> None:
@@ -39,6 +47,6 @@ def read(model_uri: str) -> BaselineInfo:
     try:
         with fileio.open(path, "r") as file:
             values = json.loads(file.read())
-        return BaselineInfo(int(values["version"]), str(values["reason"]))
+        return BaselineInfo(int(values["version"]), str(values["reason"]), int(values["copied"]))
     except (ValueError, KeyError, TypeError) as error:
         raise PipelineError(f"{path} is damaged; run again without the cache") from error

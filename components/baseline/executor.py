@@ -51,16 +51,17 @@ class Executor(base_executor.BaseExecutor):
 
 
 def _copy(store: str, version: int, image_shape: list[int], target: str) -> BaselineInfo:
-    """Copies a release's `evaluate` model to `target`, if there is one to compare with."""
+    """Copies a release's `evaluate` model to `target`, if there is one."""
     with release_store.opened(store, version, ["evaluate"]) as release:
         if release is None:
             return BaselineInfo(NONE, f"nothing has been released to {store} yet")
+        io_utils.copy_dir(str(release.evaluate), target)
         released_shape = (release.manifest.get("model") or {}).get("image")
         if released_shape != image_shape:
             return BaselineInfo(
                 NONE,
                 f"release {release.version} was made for images of shape {released_shape}, "
                 f"this run's are {image_shape}",
+                copied=release.version,
             )
-        io_utils.copy_dir(str(release.evaluate), target)
-        return BaselineInfo(release.version)
+        return BaselineInfo(release.version, copied=release.version)

@@ -102,15 +102,6 @@ class TrainingConfig(Section):
     prior: StageConfig = StageConfig()
 
 
-class WarmStart(Section):
-    """The release that a training begins with."""
-
-    # Folder of the release store.
-    store: str
-    # Which release; 0: there is none; -1: the latest when training begins.
-    version: int
-
-
 class TrainerSettings(Section):
     """What both Trainers are given; nothing else decides their results."""
 
@@ -119,7 +110,8 @@ class TrainerSettings(Section):
     seed: int
     cache_mib: int
     shuffle_mib: int
-    warm_start: WarmStart | None
+    # Whether training begins with the weights of the last release, as Baseline hands it out.
+    warm_start: bool
     strategy: StrategyName
     mixed_precision: Precision
     steps_per_call: Positive

@@ -16,6 +16,7 @@ from components import features
 from components.tf_serving import batching, warmup
 from components.trainer import run, warm_start
 from components.trainer.config import PriorSettings
+from components.trainer.executor import BASELINE
 from components.trainer.pictures import image_grid, write_png
 from components.trainer.records import Batch, parse_codes, parse_images, read_num_classes
 from components.trainer.source import Source
@@ -44,6 +45,7 @@ def run_fn(fn_args: FnArgs) -> None:
     network = settings.network
     num_codes = network.model.quantizer.num_codes
     data = run.read_data(fn_args, parse_codes(network.code_shape, num_codes), settings)
+    baseline = fn_args.custom_config.get(BASELINE)
     vqvae = VQVAE(network, data_variance=1.0)
     restore_vqvae(vqvae, fn_args.base_model)
 
@@ -55,10 +57,12 @@ def run_fn(fn_args: FnArgs) -> None:
     with strategy.scope(), precision(settings.mixed_precision):
         prior = new_prior(settings.recompute)
         # In a release the VQ-VAE's weights come first.
-        begun_with = warm_start.begin(prior, settings.warm_start, "prior", len(vqvae.variables))
+        before = len(vqvae.variables)
+        begun_with = warm_start.begin(prior, settings.warm_start, baseline, "prior", before)
     objective = PriorObjective(prior, vqvae, settings.seed)
     weights = os.path.join(fn_args.base_model, "variables", "variables.data-*")
-    run.train(objective, data, strategy, settings, fn_args, inputs=[weights])
+    inputs = [weights, *warm_start.weights(baseline)]
+    run.train(objective, data, strategy, settings, fn_args, inputs)
     if not is_chief(strategy):
         return
 

@@ -14,6 +14,7 @@ from components.errors import PipelineError
 from components.trainer import run, warm_start
 from components.trainer.augment import build_augment
 from components.trainer.config import VQVAESettings
+from components.trainer.executor import BASELINE
 from components.trainer.pictures import image_grid
 from components.trainer.records import Batch, parse_images, read_pixel_variance
 from components.trainer.source import Source
@@ -38,11 +39,12 @@ def run_fn(fn_args: FnArgs) -> None:
     settings = run.read_settings(fn_args, VQVAESettings)
     strategy = build_strategy(settings.strategy)
     run.make_reproducible(settings.seed, settings.deterministic)
+    baseline = fn_args.custom_config.get(BASELINE)
     data_variance = read_pixel_variance(fn_args.train_files)
     data = run.read_data(fn_args, parse_images(settings.network.image), settings)
     with strategy.scope(), precision(settings.mixed_precision):
         vqvae = VQVAE(settings.network, data_variance, settings.seed, settings.recompute)
-        begun_with = warm_start.begin(vqvae, settings.warm_start, "vqvae")
+        begun_with = warm_start.begin(vqvae, settings.warm_start, baseline, "vqvae")
     shown = next(iter(data.held_out.once(_SHOWN)))[features.IMAGE]
     objective = VQVAEObjective(vqvae, shown, settings.stage.min_code_usage)
     augment = build_augment(settings.stage.flip, settings.stage.shift)
@@ -51,7 +53,8 @@ def run_fn(fn_args: FnArgs) -> None:
         if not begun_with.startswith("release"):
             place_codebook(vqvae, data.train, settings.seed)
 
-    run.train(objective, data, strategy, settings, fn_args, augment=augment, start=start)
+    inputs = warm_start.weights(baseline)
+    run.train(objective, data, strategy, settings, fn_args, inputs, augment, start)
     if is_chief(strategy):
         released = VQVAE(settings.network, data_variance, settings.seed)
         run.copy_weights(vqvae, released)

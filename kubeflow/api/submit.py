@@ -15,6 +15,7 @@ from kubeflow.api import package as packages
 from kubeflow.api.client import Connection
 from kubeflow.api.package import Package
 from kubeflow.container.verdict import Verdict, find_verdict
+from pipeline.component_ids import PUSHER
 
 if TYPE_CHECKING:
     import kfp
@@ -30,7 +31,6 @@ _EXECUTOR = "executor"
 _PLUMBING = ("root", _EXECUTOR)
 _DRIVER = "-driver"
 _TRY = re.compile(r"\((\d+)\)$")  # the end of a name where a task may be tried again
-_PUSHER = "Pusher"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,8 +169,8 @@ def _outcome(client: kfp.Client, connection: Connection, run: Any) -> Outcome:
     log = ""
     try:
         workflow = _workflow(client, connection, run.run_id)
-        pod = pods(workflow).get(_PUSHER)
-        reason = f"the run has no pod of {_PUSHER}"
+        pod = pods(workflow).get(PUSHER)
+        reason = f"the run has no pod of {PUSHER}"
         if pod:
             log = _log(client, connection, run.run_id, pod)
             reason = "its log does not end with it"
@@ -179,8 +179,8 @@ def _outcome(client: kfp.Client, connection: Connection, run: Any) -> Outcome:
     verdict = find_verdict(log)
     if verdict is None:
         raise PipelineError(
-            f"run {run.run_id} succeeded, but what came of it is not known, since the {_PUSHER}'s "
-            f"log, which says it, cannot be had: {reason}; see the output of {_PUSHER} in "
+            f"run {run.run_id} succeeded, but what came of it is not known, since the {PUSHER}'s "
+            f"log, which says it, cannot be had: {reason}; see the output of {PUSHER} in "
             "Kubeflow's page, or `releases/latest.json` of the release store"
         )
     return Outcome(run.state, verdict, {})

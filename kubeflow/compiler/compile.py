@@ -18,6 +18,7 @@ from components.object_store import is_remote
 from components.release_store.release import LATEST
 from kubeflow.compiler import lint, pods, runtime_parameters
 from kubeflow.training_job.settings import for_component
+from pipeline import component_ids
 from pipeline.config.config import Config, ConfigError
 
 Json = dict[str, Any]
@@ -27,7 +28,6 @@ COMMAND = ("python", "-m", "kubeflow.container")
 _IMAGE = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 # Replaced by the driver, or by `kubeflow.container`, with the id of the run.
 _RUN_ID = "{{$.pipeline_job_uuid}}"
-_TRAINERS = ("Trainer-vqvae", "Trainer-prior")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,21 +97,14 @@ def to_yaml(documents: list[Json]) -> str:
     return yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True, width=100)
 
 
-def uncached(config: Config) -> set[str]:
-    """Components whose results depend on more than their artifacts, settings and image.
+def _cacheable(name: str, config: Config) -> bool:
+    """Whether a component's result depends on its artifacts, settings and image alone.
 
     The backend's cache key has the image, by its digest, and with it the versions of all libraries.
-
-    ExampleGen and ImportSchemaGen read files that Kubeflow does not look at; Baseline and a warm
-    start read the release store; Pusher writes it. From a cache each of them would be of another
-    day.
+    It does not look at files of the user and at the release store: from a cache, what reads or
+    writes them would be of another day.
     """
-    trainers = _TRAINERS if config.training.warm_start != "none" else ()
-    return {"ImageExampleGen", "ImportSchemaGen", "Baseline", "Pusher", *trainers}
-
-
-def _cacheable(name: str, config: Config) -> bool:
-    return config.runtime.cache and name not in uncached(config)
+    return config.runtime.cache and name not in component_ids.OUTSIDE
 
 
 def _version(backend: str) -> tuple[int, int]:

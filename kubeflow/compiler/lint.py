@@ -9,6 +9,7 @@ from typing import Any
 
 from components.errors import PipelineError
 from kubeflow.compiler.pods import SINCE
+from pipeline import component_ids
 
 Json = dict[str, Any]
 
@@ -22,7 +23,6 @@ _PLACEHOLDERS = (
     "{{$.pipeline_task_name}}",
     "{{$.pipeline_task_uuid}}",
 )
-_OUTSIDE = ("ImageExampleGen", "ImportSchemaGen", "Baseline", "Pusher")
 _SECRET_NAME = re.compile(r"(?i)(secret|password|passwd|token|access_key|credential)")
 _CREDENTIAL_FILE = re.compile(r"(?i)(_file|_path)$")
 
@@ -108,7 +108,7 @@ def _tasks(spec: Json) -> Iterator[str]:
     for name, task in tasks.items():
         if not _TASK_NAME.fullmatch(name):
             yield f"task {name}: the name may hold letters, digits and dashes only"
-        if name in _OUTSIDE and task.get("cachingOptions", {}).get("enableCache"):
+        if name in component_ids.OUTSIDE and task.get("cachingOptions", {}).get("enableCache"):
             yield f"task {name} is cached, but reads or writes what Kubeflow does not look at"
         for key, source in task.get("inputs", {}).get("parameters", {}).items():
             parameter = source.get("componentInputParameter")

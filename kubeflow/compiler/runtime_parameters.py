@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from pipeline import component_ids as ids
 from pipeline.config.config import Config
 
 Json = dict[str, Any]
@@ -34,14 +35,14 @@ def runtime_parameters(config: Config, data: str) -> list[RuntimeParameter]:
             "data",
             data,
             "URI or mounted path of the image TFRecords; {SPAN} stands for the latest span",
-            (("ImageExampleGen", "input_base"), ("Pusher", "config/data/path")),
+            ((ids.EXAMPLE_GEN, "input_base"), (ids.PUSHER, "config/data/path")),
         )
     ]
     for stage, settings in (("vqvae", config.training.vqvae), ("prior", config.training.prior)):
         places = (
-            (f"Trainer-{stage}", "custom_config/settings/stage/steps"),
-            (f"Trainer-{stage}", "train_args/num_steps"),
-            ("Pusher", f"config/training/{stage}/steps"),
+            (ids.TRAINERS[stage], "custom_config/settings/stage/steps"),
+            (ids.TRAINERS[stage], "train_args/num_steps"),
+            (ids.PUSHER, f"config/training/{stage}/steps"),
         )
         description = f"optimisation steps of the {stage}'s training"
         parameters.append(RuntimeParameter(f"{stage}_steps", settings.steps, description, places))
@@ -49,7 +50,7 @@ def runtime_parameters(config: Config, data: str) -> list[RuntimeParameter]:
         for rule, limit in threshold:
             if limit is not None:
                 path = f"gate/thresholds/{metric}/{rule}"
-                places = (("Evaluator", path), ("Pusher", f"config/{path}"))
+                places = ((ids.EVALUATOR, path), (ids.PUSHER, f"config/{path}"))
                 name, description = f"gate_{metric}_{rule}", f"the gate's {metric}: {rule}"
                 parameters.append(RuntimeParameter(name, float(limit), description, places))
     return parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models.config import Positive, Section
+from pipeline import component_ids
 from pipeline.config.config import Config, ConfigError
 from pipeline.config.pods import PodSettings, TrainingJobConfig
 
@@ -32,7 +33,7 @@ def for_component(config: Config, component: str, image: str) -> TrainingJobSett
     Raises:
         ConfigError: settings that the workers could not be given.
     """
-    if config.training.workers == 1 or not component.startswith("Trainer-"):
+    if config.training.workers == 1 or component not in component_ids.TRAINERS.values():
         return None
     job = config.kubeflow.training_job
     if job.staging is None:

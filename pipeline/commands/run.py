@@ -15,6 +15,7 @@ from rich.text import Text
 
 from components.errors import PipelineError, after, finally_do
 from components.example_gen import spans
+from pipeline import component_ids as ids
 from pipeline.commands.console import console_on
 from pipeline.commands.display import RunDisplay, show_components, show_verdict
 from pipeline.commands.log_file import libraries_to
@@ -108,10 +109,10 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
         component.name: {name: root.see(uri) for name, uri in component.outputs.items()}
         for component in components
     }
-    evaluation = results.read(outputs["Evaluator"]["evaluation"])
+    evaluation = results.read(outputs[ids.EVALUATOR]["evaluation"])
     show_verdict(console, evaluation)
     states = {component.name: component.state for component in components}
-    status = _outcome(console, evaluation, outputs, repeated=states["Pusher"] == "cached")
+    status = _outcome(console, evaluation, outputs, repeated=states[ids.PUSHER] == "cached")
     if status == RELEASED:
         store = root.found(run.serving)
         _show_canary(console, release_store.served(store))
@@ -170,11 +171,11 @@ def _outcome(
             )
         )
         return NOT_BLESSED
-    manifest = Path(outputs["Pusher"]["pushed_model"], "release.json")
+    manifest = Path(outputs[ids.PUSHER]["pushed_model"], "release.json")
     if not manifest.is_file():
         raise PipelineError(f"the candidate was blessed but {manifest} is missing")
     release = json.loads(manifest.read_text(encoding="utf-8"))
-    if not candidate.is_release(outputs["Trainer-prior"]["model"], release):
+    if not candidate.is_release(outputs[ids.TRAINERS["prior"]]["model"], release):
         raise PipelineError(
             f"not released: this run's push had made release {release['version']} of other models "
             "before; run it again with --set runtime.cache=false to release these"

@@ -8,14 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from models.config import Section
+from pipeline import component_ids
 
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|[kMGTPE]|[KMGTPE]i)?")
 _CPU = re.compile(r"\d+(\.\d+)?|\d+m")
-_COMPONENTS = (
-    "ImageExampleGen", "StatisticsGen", "SchemaGen", "ImportSchemaGen", "ExampleValidator",
-    "DataGate", "Transform", "Trainer-vqvae", "Tokenizer", "Trainer-prior", "Baseline",
-    "Evaluator", "Pusher",
-)  # fmt: skip
 Port = Annotated[int, Field(gt=0, lt=65536)]
 
 
@@ -157,11 +153,11 @@ class KubeflowConfig(Section):
 
     @model_validator(mode="after")
     def _components_exist(self) -> KubeflowConfig:
-        unknown = sorted(set(self.components) - set(_COMPONENTS))
+        unknown = sorted(set(self.components) - set(component_ids.ALL))
         if unknown:
             raise ValueError(
                 f"kubeflow.components: unknown component {unknown[0]!r}; known: "
-                + ", ".join(_COMPONENTS)
+                + ", ".join(component_ids.ALL)
             )
         return self
 

@@ -17,7 +17,8 @@ from components import library_versions
 from components.errors import PipelineError, one_line
 from components.evaluator import results
 from components.evaluator.results import Evaluation
-from pipeline.dag import code_fingerprint
+from pipeline import component_ids as ids
+from pipeline.dag import Edge, code_fingerprint
 from pipeline.local import lineage
 from pipeline.local.root import Root
 from pipeline.report import curves, data, pictures
@@ -54,6 +55,8 @@ class Collected:
     # What `pipeline.dag.Run` held: data, baseline_version, run_key …
     run: dict[str, Any]
     components: list[Component]
+    # All of the pipeline's: component, one after it, whether data flows.
+    edges: list[Edge] = dataclasses.field(default_factory=list)
     # The message of the component that failed, where the run recorded it.
     error: str = ""
     evaluation: Evaluation | None = None
@@ -130,12 +133,15 @@ def collect(root: Root) -> Collected:
         return path if path and Path(path).is_dir() else ""
 
     examples, transformed = (
-        uri("ImageExampleGen", "examples"),
-        uri("Transform", "transformed_examples"),
+        uri(ids.EXAMPLE_GEN, "examples"),
+        uri(ids.TRANSFORM, "transformed_examples"),
     )
     # As ML Metadata knows them -> as the record has them.
     uris = {root.see(each): each for part in components for each in part.outputs.values()}
-    tokens, model = uri("Tokenizer", "codes"), uri("Trainer-prior", "model")
+    tokens, model = (
+        uri(ids.TOKENIZER, "codes"),
+        uri(ids.TRAINERS["prior"], "model"),
+    )
     facts = attempt("model", _read_model, model, otherwise={})
     return Collected(
         name=str(record["config"].get("name", root.path.name)),
@@ -144,20 +150,27 @@ def collect(root: Root) -> Collected:
         config=record["config"],
         run=record.get("run") or {},
         components=components,
+        edges=attempt(
+            "connections",
+            lambda: [Edge(*each) for each in record.get("edges") or []],
+            otherwise=[],
+        ),
         error=str(record.get("error") or ""),
         evaluation=attempt(
-            "evaluation", results.read, uri("Evaluator", "evaluation"), otherwise=None
+            "evaluation", results.read, uri(ids.EVALUATOR, "evaluation"), otherwise=None
         ),
-        manifest=attempt("release", _read_manifest, uri("Pusher", "pushed_model"), otherwise=None),
+        manifest=attempt(
+            "release", _read_manifest, uri(ids.PUSHER, "pushed_model"), otherwise=None
+        ),
         model=facts,
         trainings=[
             found
-            for stage in ("vqvae", "prior")
+            for stage, trainer in ids.TRAINERS.items()
             if (
                 found := attempt(
                     f"training of {stage}",
                     lambda logs, stage=stage: curves.read(logs, stage),
-                    uri(f"Trainer-{stage}", "model_run"),
+                    uri(trainer, "model_run"),
                     otherwise=None,
                 )
             )
@@ -180,7 +193,7 @@ def collect(root: Root) -> Collected:
             anomalies=attempt(
                 "anomalies",
                 data.read_anomalies,
-                uri("ExampleValidator", "anomalies"),
+                uri(ids.EXAMPLE_VALIDATOR, "anomalies"),
                 otherwise=None,
             ),
             labels=attempt("labels", data.count_labels, tokens or transformed, otherwise={}),

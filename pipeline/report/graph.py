@@ -5,47 +5,29 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from pipeline import component_ids as ids
+from pipeline.dag import Edge as Connection
+
 Point = tuple[float, float]
 
 # Component -> position along its lane, lane. Lane 0 checks the data, lane 1 makes the models.
 PLACES = {
-    "ImageExampleGen": (0, 0),
-    "StatisticsGen": (1, 0),
-    "SchemaGen": (2, 0),
-    "ExampleValidator": (3, 0),
-    "DataGate": (4, 0),
-    "Baseline": (5, 0),
-    "Transform": (0, 1),
-    "Trainer-vqvae": (1, 1),
-    "Tokenizer": (2, 1),
-    "Trainer-prior": (3, 1),
-    "Evaluator": (4, 1),
-    "Pusher": (5, 1),
+    ids.EXAMPLE_GEN: (0, 0),
+    ids.STATISTICS_GEN: (1, 0),
+    ids.SCHEMA_GEN: (2, 0),
+    ids.IMPORT_SCHEMA_GEN: (2, 0),
+    ids.EXAMPLE_VALIDATOR: (3, 0),
+    ids.DATA_GATE: (4, 0),
+    ids.BASELINE: (5, 0),
+    ids.TRANSFORM: (0, 1),
+    ids.TRAINERS["vqvae"]: (1, 1),
+    ids.TOKENIZER: (2, 1),
+    ids.TRAINERS["prior"]: (3, 1),
+    ids.EVALUATOR: (4, 1),
+    ids.PUSHER: (5, 1),
 }
-# What is drawn of the connections: those that other paths imply are left out, but for the way
-# of the data from ImageExampleGen to Transform.
-EDGES = (
-    ("ImageExampleGen", "StatisticsGen"),
-    ("StatisticsGen", "SchemaGen"),
-    ("SchemaGen", "ExampleValidator"),
-    ("ExampleValidator", "DataGate"),
-    ("DataGate", "Transform"),
-    ("ImageExampleGen", "Transform"),
-    ("Transform", "Trainer-vqvae"),
-    ("Trainer-vqvae", "Tokenizer"),
-    ("Tokenizer", "Trainer-prior"),
-    ("Trainer-prior", "Evaluator"),
-    ("Baseline", "Evaluator"),
-    ("Evaluator", "Pusher"),
-)
-# A curated schema is imported and depends on nothing.
-_IMPORTED = "ImportSchemaGen"
-_IMPORTED_EDGES = (
-    ("StatisticsGen", "ExampleValidator"),
-    (_IMPORTED, "ExampleValidator"),
-)
-# Connections that carry no data, only leave to go on.
-GATES = {("DataGate", "Transform")}
+# The way of the data; drawn although other paths imply it.
+_SHOWN = (ids.EXAMPLE_GEN, ids.TRANSFORM)
 
 NOT_REACHED = "not reached"
 _CORNER = 9.0
@@ -84,38 +66,59 @@ class Graph:
     edges: list[Edge]
 
 
-def connections(names: Sequence[str]) -> tuple[dict[str, tuple[int, int]], list[tuple[str, str]]]:
-    """Places and drawn connections of a pipeline in which components of these names ran."""
-    places, edges = dict(PLACES), list(EDGES)
-    if _IMPORTED in names:
-        places = {_IMPORTED if name == "SchemaGen" else name: at for name, at in places.items()}
-        edges = [edge for edge in edges if "SchemaGen" not in edge] + list(_IMPORTED_EDGES)
-    extra = [name for name in names if name not in places]
-    places |= {name: (index % 6, 2 + index // 6) for index, name in enumerate(extra)}
-    return places, edges
+def places(names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Component -> its place; those that are not known come below."""
+    extra = [name for name in names if name not in PLACES]
+    below = {name: (index % 6, 2 + index // 6) for index, name in enumerate(extra)}
+    return {name: {**PLACES, **below}[name] for name in names}
 
 
-def draw(components: Sequence[tuple[str, str, float]], upright: bool = False) -> Graph:
+def drawn(edges: Sequence[Connection]) -> list[Connection]:
+    """The connections that no other path implies, and the way of the data."""
+    followers: dict[str, set[str]] = {}
+    for edge in edges:
+        followers.setdefault(edge.before, set()).add(edge.after)
+
+    def reaches(start: str, end: str) -> bool:
+        return any(each == end or reaches(each, end) for each in followers.get(start, ()))
+
+    return [
+        edge
+        for edge in edges
+        if (edge.before, edge.after) == _SHOWN
+        or not any(
+            each != edge.after and reaches(each, edge.after) for each in followers[edge.before]
+        )
+    ]
+
+
+def draw(
+    components: Sequence[tuple[str, str, float]],
+    edges: Sequence[Connection],
+    upright: bool = False,
+) -> Graph:
     """Lays the pipeline out.
 
     Args:
         components: name, state and seconds of those that the run reached.
+        edges: of the pipeline, those that it did not reach included.
         upright: lanes run from top to bottom, for narrow screens, not from left to right.
     """
     reached = {name: (state, seconds) for name, state, seconds in components}
-    places, edges = connections(list(reached))
+    names = dict.fromkeys([*reached, *(name for edge in edges for name in edge[:2])])
+    at = places(list(names))
     node_width, node_height = (165.0, 56.0) if upright else (164.0, 62.0)
     gap, gutter = (26.0, 36.0) if upright else (29.0, 62.0)
     layout = _Layout(node_width, node_height, gap, gutter, upright)
     total = sum(seconds for _, seconds in reached.values()) or 1.0
     nodes = []
-    for name, (along, lane) in places.items():
+    for name, (along, lane) in at.items():
         state, seconds = reached.get(name, (NOT_REACHED, 0.0))
         nodes.append(Node(name, *layout.corner(along, lane), state, seconds, seconds / total))
-    across = 1 + max(lane for _, lane in places.values())
-    count = 1 + max(along for along, _ in places.values())
+    across = 1 + max((lane for _, lane in at.values()), default=0)
+    count = 1 + max((along for along, _ in at.values()), default=0)
     right, bottom = layout.corner(count - 1, across - 1)
-    arcs = 20.0 if _IMPORTED in places else 0.0
+    arcs = 20.0 if ids.IMPORT_SCHEMA_GEN in at else 0.0
     return Graph(
         width=right + node_width + layout.margin,
         height=bottom + node_height + layout.margin + arcs,
@@ -123,8 +126,8 @@ def draw(components: Sequence[tuple[str, str, float]], upright: bool = False) ->
         node_height=node_height,
         nodes=nodes,
         edges=[
-            Edge(_rounded(layout.route(places[start], places[end])), (start, end) in GATES)
-            for start, end in edges
+            Edge(_rounded(layout.route(at[edge.before], at[edge.after])), not edge.data)
+            for edge in drawn(edges)
         ],
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from components import features
 from components.evaluator.config import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from components.evaluator.results import Check, describe_check
+from pipeline import component_ids as ids
 from pipeline.report.collect import Collected
 from pipeline.report.numbers import number, percent
 
@@ -60,7 +61,7 @@ def verdict(collected: Collected) -> Verdict:
     if failed is not None:
         reason = collected.error or f"The log is {collected.root.log}."
         return Verdict("broken", f"Failed in {failed.name}", reason)
-    if evaluation is None or collected.component("Pusher") is None:
+    if evaluation is None or collected.component(ids.PUSHER) is None:
         return Verdict("broken", "Not finished", "The run ended before the gate had judged it.")
     if not evaluation.blessed:
         missed = [f"{_missed(check)}" for check in evaluation.checks if not check.ok]

@@ -44,7 +44,10 @@ def render(collected: Collected) -> str:
         verdict=judgement.verdict(collected),
         facts=_facts(collected),
         tiles=judgement.tiles(collected),
-        graphs=[("wide", graph.draw(steps)), ("upright", graph.draw(steps, upright=True))],
+        graphs=[
+            (kind, graph.draw(steps, collected.edges, kind == "upright"))
+            for kind in ("wide", "upright")
+        ],
         metrics=judgement.metric_rows(collected),
         notes=judgement.notes(collected),
         bits=judgement.bits(collected),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline import component_ids as ids
 from pipeline.report.charts import Plot, Series, line_plot
 from pipeline.report.curves import Curve, Training
 from pipeline.report.numbers import duration, number
@@ -120,7 +121,7 @@ def _series(curves: dict[str, Curve], **tags: str) -> list[Series]:
 
 
 def _facts(collected: Collected, training: Training) -> list[tuple[str, str]]:
-    component = collected.component(f"Trainer-{training.stage}")
+    component = collected.component(ids.TRAINERS[training.stage])
     stage = (collected.config.get("training") or {}).get(training.stage) or {}
     parameters = collected.model.get(f"{training.stage}_parameters")
     speed = training.curves.get("train/images_per_second")

@@ -45,7 +45,7 @@ def run(store, version, folder, image_shape=tiny_release.SHAPE):
 @pytest.mark.parametrize(("version", "expected"), [(1, 1), (2, 2), (-1, 2)])
 def test_release_is_copied(store, tmp_path, version, expected):
     artifact = run(store, version, tmp_path / "out")
-    assert baseline.read(artifact.uri) == baseline.BaselineInfo(expected)
+    assert baseline.read(artifact.uri) == baseline.BaselineInfo(expected, copied=expected)
     assert artifact.get_int_custom_property("version") == expected
     copied = tf.saved_model.load(str(tmp_path / "out/Format-Serving"))
     assert "evaluate" in copied.signatures
@@ -77,9 +77,11 @@ def test_after_a_rollback_the_latest_is_the_one_served(store, tmp_path):
 def test_release_of_another_image_shape_cannot_be_compared(store, tmp_path):
     artifact = run(store, 2, tmp_path / "out", (8, 8, 3))
     assert baseline.read(artifact.uri) == baseline.BaselineInfo(
-        0, "release 2 was made for images of shape [4, 4, 1], this run's are [8, 8, 3]"
+        0,
+        "release 2 was made for images of shape [4, 4, 1], this run's are [8, 8, 3]",
+        copied=2,  # a training may begin with its weights all the same
     )
-    assert not (tmp_path / "out/Format-Serving").exists()
+    assert (tmp_path / "out/Format-Serving/saved_model.pb").is_file()
 
 
 def test_named_release_must_exist(store, tmp_path):

@@ -79,10 +79,14 @@ def test_only_what_depends_on_its_inputs_alone_is_cached(documents):
     tasks = documents[0]["root"]["dag"]["tasks"]
     uncached = {name for name, task in tasks.items() if not task["cachingOptions"]}
     assert uncached == {"ImageExampleGen", "Baseline", "Pusher"}
+
+
+def test_both_trainings_begin_with_the_release_that_baseline_found():
     warm = configuration.load("digits", ("training.warm_start=last_release",))
     tasks = compile_pipeline(warm, PLACES)[0]["root"]["dag"]["tasks"]
-    uncached = {name for name, task in tasks.items() if not task["cachingOptions"]}
-    assert {"Trainer-vqvae", "Trainer-prior"} < uncached
+    for trainer in ("Trainer-vqvae", "Trainer-prior"):
+        given = tasks[trainer]["inputs"]["artifacts"]["baseline_model"]["taskOutputArtifact"]
+        assert given["producerTask"] == "Baseline"
 
 
 def test_runtime_parameters_have_the_configurations_values_as_defaults(documents):

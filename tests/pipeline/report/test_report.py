@@ -20,8 +20,10 @@ from components import features
 from components.errors import PipelineError
 from components.evaluator.results import Check, Evaluation
 from models.metrics import METRICS
-from pipeline import report
+from pipeline import dag, report
 from pipeline.commands.report import report as report_command
+from pipeline.config import config as configuration
+from pipeline.dag import Run, create_pipeline
 from pipeline.local import run_lock
 from pipeline.local.root import Root
 from pipeline.report import graph, judgement
@@ -331,21 +333,27 @@ def test_many_labels_and_codes_stay_readable() -> None:
     assert len(text) < 1_000_000
 
 
-def test_the_drawing_is_that_of_the_pipeline(digits_data: Path) -> None:
-    from pipeline.config import config as configuration
-    from pipeline.dag import Run, create_pipeline
-
+@pytest.mark.parametrize(
+    "override",
+    ["runtime.cache=true", "data.schema_path=/s.pbtxt", "training.warm_start=last_release"],
+)
+def test_the_drawing_is_that_of_the_pipeline(digits_data: Path, override: str) -> None:
     where = Run(str(digits_data), "/p", "/c", "/s", "", 0, "id")
-    for overrides in ((), ("data.schema_path=/schema.pbtxt",)):
-        pipeline = create_pipeline(configuration.load("digits", overrides), where)
-        real = {
-            (before.id, component.id)
-            for component in pipeline.components
-            for before in component.upstream_nodes
-        }
-        places, drawn = graph.connections([component.id for component in pipeline.components])
-        assert set(places) == {component.id for component in pipeline.components}
-        assert _implied(set(drawn)) == _implied(real)
+    pipeline = create_pipeline(configuration.load("digits", (override,)), where)
+    edges = dag.edges(pipeline)
+    drawing = graph.draw([], edges)
+    assert {node.name for node in drawing.nodes} == {each.id for each in pipeline.components}
+    assert len({(node.x, node.y) for node in drawing.nodes}) == len(drawing.nodes)
+    drawn = graph.drawn(edges)
+    assert _implied({each[:2] for each in drawn}) == _implied({each[:2] for each in edges})
+    assert [each[:2] for each in drawn if not each.data] == [("DataGate", "Transform")]
+    warm = ("Baseline", "Trainer-vqvae", True) in drawn
+    assert warm == (override == "training.warm_start=last_release")
+
+
+def test_a_record_without_connections_is_drawn_too(run: RunOnDisk) -> None:
+    page = Page(report.build(run.root).read_text(encoding="utf-8"))
+    assert "Trainer-vqvae" in page.text
 
 
 def _implied(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -360,7 +368,7 @@ def _implied(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
 @pytest.mark.parametrize("upright", [False, True])
 def test_components_do_not_overlap_and_stay_inside(upright: bool) -> None:
     names = ["ImportSchemaGen", "Something", "SomethingElse"]
-    drawing = graph.draw([(name, "ran", 1.0) for name in names], upright)
+    drawing = graph.draw([(name, "ran", 1.0) for name in names], [], upright)
     boxes = [(node.x, node.y) for node in drawing.nodes]
 
     assert max(x for x, _ in boxes) + drawing.node_width <= drawing.width
