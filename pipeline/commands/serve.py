@@ -116,9 +116,11 @@ def serve(
         scratch = quiet.enter_context(tempfile.TemporaryDirectory())
         screen = quiet.enter_context(libraries_to(Path(scratch, "log")))
         from pipeline.serving import server
+        from pipeline.serving.listeners import Tls
+        from pipeline.serving.settings import Settings
 
-        tls = server.Tls(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None
-        chosen = server.Settings(store=store, tls=tls, **settings)
+        tls = Tls(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None
+        chosen = Settings(store=store, tls=tls, **settings)
 
         def show_addresses(port: int, rest_port: int) -> None:
             scheme = "https" if tls else "http"
