@@ -8,8 +8,9 @@ from pipeline.config.config import ConfigError
 from pipeline.datasets.digits import open_digits
 from pipeline.datasets.folder import open_folder
 from pipeline.datasets.idx import open_fashion_mnist, open_idx
-from pipeline.datasets.source import Progress, Source
+from pipeline.datasets.source import Source
 from pipeline.datasets.tfds import open_tfds
+from pipeline.progress import Progress
 from pipeline.user_path import expanded
 
 

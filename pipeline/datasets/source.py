@@ -12,10 +12,6 @@ from PIL import Image as PillowImage
 
 TRAIN, EVAL = "train", "eval"
 
-# Called as work goes on with what is being done, how many images are through, and of how many
-# (None while that is unknown).
-Progress = Callable[[str, int, int | None], None]
-
 
 class LabelledImage(NamedTuple):
     """One image on its way into a data set."""

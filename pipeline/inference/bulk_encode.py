@@ -24,9 +24,10 @@ from components.halving import by_halves
 from components.release_store.release import Release
 from models import images as image_ops
 from pipeline.inference import bulk_job, codes_file, errors
-from pipeline.inference.bulk_job import Job, Progress, Result, Summary
+from pipeline.inference.bulk_job import Job, Result, Summary
 from pipeline.inference.codes_file import Codes
 from pipeline.inference.disk import load
+from pipeline.progress import Progress
 
 IMAGES_PER_FILE = 10_000
 _BATCH = 64  # records in memory at a time, as many again are read ahead
