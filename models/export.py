@@ -14,6 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from models.exported import FACTS, SERVED
 from models.identity import codebook_sha256, identity_signature, release_of, release_table
 from models.prior import GatedPixelCNN
 from models.vqvae import VQVAE
@@ -73,8 +74,8 @@ def export_release(
         preprocess_resources: trackable object that owns what `preprocess` uses.
         parse: of serialized transformed Examples.
         combined: directory for signatures encode, pixels, decode, sample and evaluate.
-        release: directory for `encode/`, `decode/`, `sample/` and the facts in `model.json`.
-        facts: more for `model.json`, which a release's manifest repeats.
+        release: directory for what `models.exported` names.
+        facts: more of them, which a release's manifest repeats.
     """
     sha256 = codebook_sha256(vqvae)
     with tempfile.TemporaryDirectory() as scratch:
@@ -87,20 +88,20 @@ def export_release(
         decoder = [*vqvae.decoder.variables, *vqvae.quantizer.variables]
         resources = {"preprocess": preprocess_resources, "release": version}
 
-        served = Path(release)
+        encode_folder, decode_folder, sample_folder = (f"{release}/{name}" for name in SERVED)
         tf.saved_model.save(
             _Exported(encoder, **resources),
-            str(served / "encode"),
+            encode_folder,
             signatures={"serving_default": encode, "pixels": pixels, "identity": identity},
         )
         tf.saved_model.save(
             _Exported(decoder, release=version),
-            str(served / "decode"),
+            decode_folder,
             signatures={"serving_default": decode, "identity": identity},
         )
         tf.saved_model.save(
             _Exported([*decoder, *prior.variables], release=version),
-            str(served / "sample"),
+            sample_folder,
             signatures={**sample, "identity": identity},
         )
         tf.saved_model.save(
@@ -125,7 +126,7 @@ def export_release(
         "prior_parameters": int(prior.count_params()),
         **(facts or {}),
     }
-    (served / "model.json").write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+    Path(release, FACTS).write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
 
 def _encode(vqvae: VQVAE, preprocess: Preprocess, version: tf.lookup.StaticHashTable):

@@ -18,6 +18,10 @@ _WHOLE_NUMBER = r"-1|0|[1-9][0-9]{0,17}"
 # How the entry of `source` begins in a serialized Example: field 1, length, name.
 _SOURCE_ENTRY = b"\n%c%s" % (len(features.SOURCE), features.SOURCE.encode())
 
+# What `parse` and the decoding of images raise, when run, for records that cannot be used; the
+# latter is of a message that has bytes of the record in it.
+REFUSALS = (tf.errors.InvalidArgumentError, UnicodeDecodeError)
+
 _TYPES = {"bytes_list": tf.string, "float_list": tf.float32, "int64_list": tf.int64}
 _LISTED = 12  # features that a message names
 _SHOWN = 60  # characters of a value in a message

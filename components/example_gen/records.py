@@ -19,6 +19,7 @@ from components import features
 from components.example_gen import parsing, record_file
 from components.example_gen.config import FeatureNames
 from components.example_gen.rejection import Rejection
+from components.halving import by_halves
 from models import images
 
 _BATCH = 64  # records in memory at a time, still encoded; as many again are read ahead
@@ -155,24 +156,18 @@ def _sort(
     records: tf.Tensor, num_buckets: int, partition_feature: str, names: FeatureNames
 ) -> _Sorted:
     """Finds the place of records, string [N], of which some may be unusable."""
-    # Graph code cannot catch an error. Halving finds the few records that cause one, and
-    # leaves the many others in batches. Those of one file have labels of one type, as a rule.
-    try:
-        label_type = parsing.label_type(records[0].numpy(), names)
+
+    def assigned(part: tf.Tensor) -> _Sorted:
+        # Those of one file have labels of one type, as a rule.
+        label_type = parsing.label_type(part[0].numpy(), names)
         assign = _assignment(num_buckets, partition_feature, names, label_type)
-        assigned = [tensor.numpy() for tensor in assign(records)]
-        canonical = parsing.is_canonical(names, label_type)
-        return _Sorted(*assigned, np.full(len(records), canonical))
-    except (tf.errors.InvalidArgumentError, UnicodeDecodeError):  # the latter: its message
-        if len(records) == 1:
-            nothing = np.array([False])
-            return _Sorted(np.array([_UNUSABLE]), np.array([0]), nothing, nothing)
-        half = len(records) // 2
-        halves = [
-            _sort(part, num_buckets, partition_feature, names)
-            for part in (records[:half], records[half:])
-        ]
-        return _Sorted(*map(np.concatenate, zip(*halves, strict=True)))
+        canonical = np.full(len(part), parsing.is_canonical(names, label_type))
+        return _Sorted(*(tensor.numpy() for tensor in assign(part)), canonical)
+
+    nothing = np.array([False])
+    unusable = _Sorted(np.array([_UNUSABLE]), np.array([0]), nothing, nothing)
+    parts = [part.made or unusable for part in by_halves(records, assigned, parsing.REFUSALS)]
+    return _Sorted(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 @functools.cache  # traced once per process, not once per file

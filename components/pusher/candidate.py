@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
-from tfx.utils import path_utils
-
 from components import durable_files
 from components.release_store import release
-
-
-def exported(model_uri: str) -> str:
-    """Folder of what the Trainer leaves for a release, below its model's."""
-    return os.path.join(model_uri, "release")
-
-
-def models(model_uri: str) -> dict[str, str]:
-    """Folder of the SavedModel for each of `release.MODELS`."""
-    folders = {name: os.path.join(exported(model_uri), name) for name in release.SERVED}
-    return {**folders, "evaluate": path_utils.serving_model_path(model_uri)}
+from components.trainer import exported
 
 
 def is_release(model_uri: str, manifest: Mapping[str, Any]) -> bool:
@@ -30,7 +17,7 @@ def is_release(model_uri: str, manifest: Mapping[str, Any]) -> bool:
     """
     own = {
         f"{name}/{path}": digest
-        for name, folder in models(model_uri).items()
+        for name, folder in exported.saved_models(model_uri).items()
         for path, digest in durable_files.digests(folder).items()
     }
     # The one file that is written anew for a release.

@@ -18,8 +18,9 @@ from tfx.types import artifact_utils
 from components import baseline
 from components.errors import PipelineError
 from components.evaluator import results
-from components.pusher import candidate
 from components.release_store import store as release_store
+from components.trainer import exported
+from models.exported import FACTS
 
 
 class Executor(base_executor.BaseExecutor):
@@ -46,12 +47,11 @@ class Executor(base_executor.BaseExecutor):
             logging.warning("Nothing is released: %s.", reason)
             return
         model = artifact_utils.get_single_instance(input_dict["model"])
-        exported = candidate.exported(model.uri)
-        picture = Path(exported, "samples.png")
+        picture = exported.release(model.uri) / exported.SAMPLES
         manifest = release_store.publish(
             exec_properties["serving_path"],
-            candidate.models(model.uri),
-            self._facts(input_dict, exec_properties, _read_model(exported)),
+            exported.saved_models(model.uri),
+            self._facts(input_dict, exec_properties, _read_model(model.uri)),
             exec_properties["push_id"],
             exec_properties["rollout"],
             picture if picture.is_file() else None,
@@ -149,9 +149,9 @@ def _refusal(evaluation: results.Evaluation) -> str:
     return "the gate refused it: " + "; ".join(failed)
 
 
-def _read_model(exported: str) -> dict[str, Any]:
+def _read_model(model_uri: str) -> dict[str, Any]:
     """What the Trainer says of the model: image shape, codes, hash of the codebook."""
-    path = Path(exported, "model.json")
+    path = exported.release(model_uri) / FACTS
     try:
         model = json.loads(path.read_text(encoding="utf-8"))
         _ = model["codebook_sha256"]

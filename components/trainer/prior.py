@@ -1,28 +1,25 @@
-"""Trainer of the prior: `run_fn` of a TFX Trainer, and the export of the combined model."""
+"""Trainer of the prior: `run_fn` of a TFX Trainer."""
 
 from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components import features
-from components.tf_serving import batching, warmup
 from components.trainer import run, warm_start
 from components.trainer.config import PriorSettings
 from components.trainer.executor import BASELINE
-from components.trainer.pictures import image_grid, write_png
-from components.trainer.records import Batch, parse_codes, parse_images, read_num_classes
+from components.trainer.export import export
+from components.trainer.pictures import image_grid
+from components.trainer.records import Batch, parse_codes, read_num_classes
 from components.trainer.source import Source
 from components.trainer.strategy import build_strategy, is_chief
-from models.export import export_release, restore_vqvae
-from models.images import unpack_pixels
+from models.export import restore_vqvae
 from models.memory import codes_at_once
 from models.part import Part
 from models.precision import precision
@@ -30,10 +27,6 @@ from models.prior import GatedPixelCNN
 from models.updates import Updates
 from models.vqvae import VQVAE
 
-# Directory beside the combined SavedModel for the three that are served.
-RELEASE_DIRECTORY = "release"
-# File there: what the released prior draws.
-SAMPLES = "samples.png"
 _SHOWN_PER_ROW = 8
 
 
@@ -68,50 +61,16 @@ def run_fn(fn_args: FnArgs) -> None:
 
     released = new_prior()
     run.copy_weights(prior, released)
-    transform = Preprocessing(fn_args.transform_graph_path, network.image.hwc)
-    release = Path(fn_args.serving_model_dir).parent / RELEASE_DIRECTORY
-    export_release(
+    samples = PriorObjective(released, vqvae, settings.seed).samples()
+    began_with = {"vqvae": warm_start.read_record(fn_args.base_model), "prior": begun_with}
+    export(
         vqvae,
         released,
-        preprocess=transform,
-        preprocess_resources=transform.layer,
-        parse=parse_images(network.image),
-        combined=fn_args.serving_model_dir,
-        release=str(release),
-        facts={
-            "began_with": {
-                "vqvae": warm_start.read_record(fn_args.base_model),
-                "prior": begun_with,
-            }
-        },
+        samples,
+        fn_args.transform_graph_path,
+        fn_args.serving_model_dir,
+        began_with,
     )
-    warmup.write(release, network.image.hwc, network.code_shape)
-    batching.write(release)
-    write_png(PriorObjective(released, vqvae, settings.seed).samples(), release / SAMPLES)
-
-
-class Preprocessing:
-    """The Transform graph on encoded images alone, as it is part of the encode SavedModel.
-
-    Attributes:
-        layer: owns what the graph uses.
-    """
-
-    def __init__(self, transform_graph: str, shape: tuple[int, int, int]):
-        transform = tft.TFTransformOutput(transform_graph)
-        self.layer = transform.transform_features_layer()
-        self._spec = transform.raw_feature_spec()[features.IMAGE]
-        self._shape = shape
-
-    def __call__(self, images):
-        """string `[N]`, PNG or JPEG -> uint8 `[N, H, W, C]`."""
-        raw = images
-        if isinstance(self._spec, tf.io.VarLenFeature):  # a schema without shapes
-            raw = tf.sparse.from_dense(images[:, None])
-        elif self._spec.shape:
-            raw = images[:, None]
-        transformed = self.layer({features.IMAGE: raw})
-        return unpack_pixels(transformed[features.IMAGE], self._shape)
 
 
 class PriorObjective:

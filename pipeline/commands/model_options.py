@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from components.errors import PipelineError
 from pipeline.commands.log_file import libraries_to
-from pipeline.commands.options import root_option
+from pipeline.commands.options import root_option, seconds_option
 from pipeline.local import newest_root, writable
 from pipeline.local.root import Root
 from pipeline.user_path import StoreAddress, UserPath
@@ -48,13 +48,7 @@ _SERVED = (
         show_default=True,
         help="Which of the server's releases, unless --version says; '' is the newest.",
     ),
-    click.option(
-        "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
-        default=30.0,
-        show_default=True,
-        help="Seconds that a call of the server may take.",
-    ),
+    seconds_option("--timeout", default=30.0, help="Seconds that a call of the server may take."),
     click.option(
         "--tls-ca",
         type=UserPath(path_type=Path, dir_okay=False),

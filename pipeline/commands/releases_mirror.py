@@ -12,6 +12,7 @@ import click
 
 from components.errors import PipelineError, one_line
 from components.release_store.mirror import Mirror, Mirrored, mirroring
+from pipeline.commands.options import host_option, port_option, seconds_option
 from pipeline.user_path import StoreAddress, UserPath
 
 # The longest wait between two looks at a store that does not answer, or to a full disk.
@@ -39,35 +40,25 @@ _LONGEST_WAIT = 60.0
     type=UserPath(path_type=Path),
     help="Where the server sees the folder, if it is mounted elsewhere there; absolute.",
 )
-@click.option(
+@seconds_option(
     "--grace",
     "grace_seconds",
-    type=click.FloatRange(min=0),
     default=600.0,
-    show_default=True,
+    or_none=True,
     help="Seconds that a version stays after models.config has ceased to name it; longer than "
     "the server waits between two looks and takes to load.",
 )
-@click.option(
+@seconds_option(
     "--poll",
     "poll_seconds",
-    type=click.FloatRange(min=0, min_open=True),
     default=10.0,
-    show_default=True,
     help="Seconds between two looks at the store; with --follow, as what follows.",
 )
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address to answer /healthz and metrics on; 0.0.0.0 lets every machine ask.",
-)
-@click.option("--port", type=click.IntRange(0, 65535), default=8502, show_default=True)
-@click.option(
+@host_option("Address to answer /healthz and metrics on; 0.0.0.0 lets every machine ask.")
+@port_option("--port", 8502)
+@seconds_option(
     "--unhealthy-after",
-    type=click.FloatRange(min=0, min_open=True),
     default=300.0,
-    show_default=True,
     help="Seconds without agreeing with the store until /healthz says 503.",
 )
 def mirror(

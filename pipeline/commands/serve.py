@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from pipeline.commands.log_file import libraries_to
-from pipeline.commands.options import root_option
+from pipeline.commands.options import host_option, port_option, root_option, seconds_option
 from pipeline.local import newest_root
 from pipeline.local.root import Root
 from pipeline.user_path import StoreAddress, UserPath
@@ -26,18 +26,9 @@ _FILE = UserPath(path_type=Path, dir_okay=False, exists=True)
     type=StoreAddress(),
     help="Release store, a folder or URI, where it is not in the run root.",
 )
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address to listen on; 0.0.0.0 lets every machine in.",
-)
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8500, show_default=True, help="gRPC."
-)
-@click.option(
-    "--rest-port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="REST."
-)
+@host_option("Address to listen on; 0.0.0.0 lets every machine in.")
+@port_option("--port", 8500, "gRPC.")
+@port_option("--rest-port", 8501, "REST.")
 @click.option("--tls-cert", type=_FILE, help="Certificate of the server, PEM; with --tls-key.")
 @click.option("--tls-key", type=_FILE, help="Its private key.")
 @click.option("--tls-client-ca", type=_FILE, help="Only clients with a certificate of this CA.")
@@ -69,27 +60,15 @@ _FILE = UserPath(path_type=Path, dir_okay=False, exists=True)
     show_default=True,
     help="Batches computed at the same time; each uses as many cores as it can.",
 )
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=30.0,
-    show_default=True,
-    help="Seconds for requests that set no deadline.",
+@seconds_option("--timeout", default=30.0, help="Seconds for requests that set no deadline.")
+@seconds_option(
+    "--poll", "poll_seconds", default=1.0, help="Seconds between two looks for a new release."
 )
-@click.option(
-    "--poll",
-    "poll_seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Seconds between two looks for a new release.",
-)
-@click.option(
+@seconds_option(
     "--grace",
     "grace_seconds",
-    type=click.FloatRange(min=0),
     default=30.0,
-    show_default=True,
+    or_none=True,
     help="Seconds that requests get to end when the server is stopped.",
 )
 def serve(
@@ -116,9 +95,11 @@ def serve(
         scratch = quiet.enter_context(tempfile.TemporaryDirectory())
         screen = quiet.enter_context(libraries_to(Path(scratch, "log")))
         from pipeline.serving import server
+        from pipeline.serving.listeners import Tls
+        from pipeline.serving.settings import Settings
 
-        tls = server.Tls(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None
-        chosen = server.Settings(store=store, tls=tls, **settings)
+        tls = Tls(tls_cert, tls_key, tls_client_ca) if tls_cert and tls_key else None
+        chosen = Settings(store=store, tls=tls, **settings)
 
         def show_addresses(port: int, rest_port: int) -> None:
             scheme = "https" if tls else "http"

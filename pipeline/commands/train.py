@@ -101,6 +101,7 @@ def _fit(
     transform_graph: Path | None,
 ) -> None:
     from tfx.components.trainer.fn_args_utils import FnArgs
+    from tfx.utils import path_utils
 
     from components.trainer import prior, vqvae
     from pipeline.dag import Run, trainer_settings
@@ -131,9 +132,9 @@ def _fit(
             FnArgs(
                 train_files=[f"{records}/Split-train/*"],
                 eval_files=[f"{records}/Split-eval/*"],
-                serving_model_dir=str(place.path / "Format-Serving"),
+                serving_model_dir=path_utils.serving_model_dir(str(place.path)),
                 model_run_dir=str(place.path / "logs"),
-                base_model=f"{model}/Format-Serving" if model else None,
+                base_model=path_utils.serving_model_dir(model) if model else None,
                 transform_graph_path=graph,
                 custom_config={
                     "settings": trainer_settings(stage, config, run).model_dump_json(),

@@ -1,4 +1,5 @@
-"""Makers of image data sets: `write_dataset` in `writer`, the command line in `command`.
+"""Makers of image data sets, and `write_dataset` in `writer`, which writes what they give.
 
-Read `writer.py` first; `staging.py` is what makes a data set appear whole or not at all.
+Read `writer.py` first; `makers.py` finds the maker, `source.py` is what a maker gives, and
+`staging.py` is what makes a data set appear whole or not at all.
 """

@@ -28,7 +28,8 @@ from components.literal_paths import is_text
 from pipeline.config.config import ConfigError
 from pipeline.datasets import decodable, image_file
 from pipeline.datasets.in_order import in_order
-from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, LeftOut, Progress, Source
+from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, LeftOut, Source
+from pipeline.progress import Progress
 
 LOGGER = logging.getLogger(__name__)
 

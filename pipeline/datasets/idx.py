@@ -19,7 +19,8 @@ from typing import BinaryIO
 import numpy as np
 
 from pipeline.config.config import ConfigError
-from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, Progress, Source, encode_png
+from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, Source, encode_png
+from pipeline.progress import Progress
 
 # Where the Debian package dataset-fashion-mnist puts its files.
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from pipeline.config.config import ConfigError
 from pipeline.datasets import manifest, tfrecord
+from pipeline.datasets.makers import open_source
 from pipeline.datasets.manifest import Manifest, Shard
-from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, Progress, Source, open_source
+from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, Source
 from pipeline.datasets.staging import publish, staging
 from pipeline.datasets.tfrecord import encode_example
+from pipeline.progress import Progress
 from pipeline.user_path import expanded
 
 # A shard ends at whichever comes first. Several shards let Beam read in parallel.

@@ -17,10 +17,11 @@ from components import features
 from components.errors import PipelineError
 from components.release_store.release import Release
 from pipeline.inference import bulk_job, codes_file, errors
-from pipeline.inference.bulk_job import Job, Progress, Summary
+from pipeline.inference.bulk_job import Job, Summary
 from pipeline.inference.disk import DiskModels, load
 from pipeline.inference.files import models_for
 from pipeline.inference.models import BATCH, BATCH_BYTES
+from pipeline.progress import Progress
 
 
 def decode_codes(

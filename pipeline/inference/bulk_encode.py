@@ -18,14 +18,16 @@ from components import features
 from components.errors import PipelineError
 from components.example_gen import file_names, record_file
 from components.example_gen.config import FeatureNames
-from components.example_gen.parsing import label_type, parse, reason_unusable, source_of
+from components.example_gen.parsing import REFUSALS, label_type, parse, reason_unusable, source_of
 from components.example_gen.rejection import Rejection
+from components.halving import by_halves
 from components.release_store.release import Release
 from models import images as image_ops
 from pipeline.inference import bulk_job, codes_file, errors
-from pipeline.inference.bulk_job import Job, Progress, Result, Summary
+from pipeline.inference.bulk_job import Job, Result, Summary
 from pipeline.inference.codes_file import Codes
 from pipeline.inference.disk import load
+from pipeline.progress import Progress
 
 IMAGES_PER_FILE = 10_000
 _BATCH = 64  # records in memory at a time, as many again are read ahead
@@ -88,51 +90,40 @@ class EncodeFile(beam.DoFn):
             parts: list[dict[str, np.ndarray]] = []
             rows = start = 0
             for records in _read(job):
-                numbers = np.arange(start, start + len(records))
-                batch = self._encode(job, records, numbers, result)
+                batch = self._encode(job, records, start, result)
                 start += len(records)
+                if batch is None:
+                    continue
                 if rows + len(batch["codes"]) > IMAGES_PER_FILE:
                     self._write(job, parts, result)
                     parts, rows = [], 0
-                if len(batch["codes"]):
-                    parts.append(batch)
-                    rows += len(batch["codes"])
+                parts.append(batch)
+                rows += len(batch["codes"])
             self._write(job, parts, result)
 
     def _encode(
-        self, job: Job, records: tf.Tensor, numbers: np.ndarray, result: Result
-    ) -> dict[str, np.ndarray]:
-        """Columns of the records that can be used; `numbers` are their places in the file."""
-        # Graph code cannot catch an error. Halving finds the few records that cause one, and
-        # leaves the many others in batches. Those of one file have labels of one type, as a rule.
-        try:
-            parsed = _parser(self._names, label_type(records[0].numpy(), self._names))(records)
-            usable = parsed["usable"].numpy()
-            codes = self._codes(parsed["images"])
-        except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # as its message
-            if len(records) == 1:
-                self._leave_out(job, records.numpy()[0], int(numbers[0]), error, result)
-                return {name: np.zeros([0], np.int64) for name in _COLUMNS}
-            half = len(records) // 2
-            parts = [
-                self._encode(job, records[:half], numbers[:half], result),
-                self._encode(job, records[half:], numbers[half:], result),
-            ]
-            parts = [part for part in parts if len(part["codes"])] or parts[:1]
-            return {name: np.concatenate([part[name] for part in parts]) for name in _COLUMNS}
-        for place in np.flatnonzero(~usable):
-            self._leave_out(job, records[place].numpy(), int(numbers[place]), None, result)
-        return {
-            "codes": codes,
-            "labels": parsed["labels"].numpy(),
-            "sizes": parsed["sizes"].numpy(),
-            "records": numbers[usable],
-        }
+        self, job: Job, records: tf.Tensor, start: int, result: Result
+    ) -> dict[str, np.ndarray] | None:
+        """Columns of the records that can be used; the first of all is at `start` in the file."""
+        parts = []
+        for rows, made, error in by_halves(records, self._columns, REFUSALS):
+            numbers = np.arange(start + rows.start, start + rows.stop)
+            usable, columns = made if made else (np.array([False]), {})
+            for number in numbers[~usable].tolist():
+                self._leave_out(job, records[number - start].numpy(), number, error, result)
+            if usable.any():
+                parts.append({**columns, "records": numbers[usable]})
+        return _joined(parts) if parts else None
 
-    def _codes(self, encoded: tf.Tensor) -> np.ndarray:
-        if not len(encoded):
-            return np.zeros([0], np.int64)
-        return codes_file.narrowest(self._signature(images=encoded)["codes"].numpy())
+    def _columns(self, records: tf.Tensor) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Which records can be used, bool [N], and of those all columns but `records`."""
+        # Those of one file have labels of one type, as a rule.
+        parsed = _parser(self._names, label_type(records[0].numpy(), self._names))(records)
+        columns = {name: parsed[name].numpy() for name in ("labels", "sizes")}
+        if len(columns["labels"]):
+            columns["codes"] = self._signature(images=parsed["images"])["codes"].numpy()
+            columns["codes"] = codes_file.narrowest(columns["codes"])
+        return parsed["usable"].numpy(), columns
 
     def _leave_out(
         self, job: Job, record: bytes, number: int, error: Exception | None, result: Result
@@ -152,7 +143,7 @@ class EncodeFile(beam.DoFn):
     def _write(self, job: Job, parts: list[dict[str, np.ndarray]], result: Result) -> None:
         if not parts:
             return
-        columns = {name: np.concatenate([part[name] for part in parts]) for name in _COLUMNS}
+        columns = _joined(parts)
         if (columns["labels"] == features.NO_LABEL).all():
             del columns["labels"]
         count = len(columns["codes"])
@@ -167,6 +158,10 @@ class EncodeFile(beam.DoFn):
         codes_file.write(attempt, codes)
         bulk_job.finish(job, attempt, f"{job.stem}-{len(result.files):05d}.npz", result)
         result.images += count
+
+
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in _COLUMNS}
 
 
 @functools.cache

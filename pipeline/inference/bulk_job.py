@@ -26,12 +26,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.errors import PipelineError, after, is_for_user, one_line
 from components.example_gen.rejection import Rejection
+from pipeline.progress import Progress
 
 SKIPPED = "skipped.jsonl"
 _UNFINISHED = ".unfinished"
-
-# Called with what is being done, how many files are through, and of how many.
-Progress = Callable[[str, int, int | None], None]
 
 
 class Job(NamedTuple):

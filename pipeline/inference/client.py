@@ -18,7 +18,6 @@ from pipeline.inference import models
 from pipeline.inference.errors import InvalidInput, first_line
 from pipeline.inference.local_addresses import is_local
 from pipeline.inference.models import Drawn, Encoded, Identity
-from pipeline.serving.tensors import PACKED
 
 # The server is busy, restarting or changing releases: a little later it may answer. Nothing else
 # is tried again; after a missed deadline it would only be given more to do.
@@ -30,6 +29,10 @@ _RETRIES = {
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 _IN_FLIGHT = 3
+
+# Of a request's metadata: this client reads `tensor_content`, and wants numbers there. `vqvae
+# serve` sends them faster that way, and TensorFlow Serving does not look at it.
+PACKED = ("vqvae-tensors", "packed")
 
 
 class ServerError(PipelineError):
@@ -258,7 +261,6 @@ class Client:
             request.model_spec.version_label = self._label
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-        # `vqvae serve` sends numbers faster that way, and TensorFlow Serving does not look at it.
         return self._stub.Predict.future(request, timeout=self._timeout, metadata=[PACKED])
 
     def _finish(self, model: str, call: grpc.Future) -> _Answer:

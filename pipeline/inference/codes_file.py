@@ -25,7 +25,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from components import durable_files
+from components import durable_files, features
 from components.errors import PipelineError
 
 FORMAT = 2
@@ -114,9 +114,8 @@ def write(path: Path, codes: Codes) -> None:
 
 def narrowest(codes: np.ndarray) -> np.ndarray:
     """The same codes, none of them negative, in the smallest unsigned type that holds them."""
-    largest = int(codes.max(initial=0))
-    bits = next(bits for bits in (8, 16, 32) if largest < 2**bits)
-    return codes.astype(f"<u{bits // 8}")
+    smallest = features.code_dtype(int(codes.max(initial=0)) + 1)
+    return codes.astype(f"<u{smallest.itemsize}")  # Examples have the largest signed
 
 
 def read(path: Path) -> Codes:

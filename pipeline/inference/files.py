@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,11 @@ from pipeline.inference.errors import InvalidInput
 from pipeline.inference.found_images import FoundImages, NotAnImage
 from pipeline.inference.models import Models
 from pipeline.inference.png_folder import new_files, png_names, write_png
+from pipeline.progress import Progress
 
 # Images drawn in one call. An image depends on its place in the call, so this number is part of
 # what a seed means.
 DRAWN_TOGETHER = 64
-
-# Called with what is being done, how many images are through, and of how many.
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclasses.dataclass(frozen=True)

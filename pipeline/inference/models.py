@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from components.halving import by_halves
 from components.tf_serving.batching import LARGEST
 from pipeline.inference.errors import InvalidInput
 
@@ -118,17 +119,7 @@ def first_refused(
     encode: Callable[[Sequence[bytes]], object], batch: Sequence[bytes], error: InvalidInput
 ) -> InvalidInput:
     """The error of the first image of a batch that `encode` refuses, with its index there."""
-    start, end = 0, len(batch)
-    while end - start > 1:
-        middle = (start + end) // 2
-        try:
-            encode(batch[start:middle])
-        except InvalidInput:
-            end = middle
-        else:
-            start = middle
-    try:
-        encode(batch[start:end])
-    except InvalidInput as refused:
-        return InvalidInput(str(refused), start)
+    for rows, _, refused in by_halves(batch, encode, InvalidInput):
+        if refused:
+            return InvalidInput(str(refused), rows.start)
     return error

@@ -18,13 +18,14 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from pipeline.inference.client import PACKED
 from pipeline.serving.errors import RequestError, invalid
 from pipeline.serving.manager import Manager, State
 from pipeline.serving.off_loop import LARGE, away_if
 from pipeline.serving.predictor import Predictor
 from pipeline.serving.servable import Servable, Signature
 from pipeline.serving.spec import arrays
-from pipeline.serving.tensors import PACKED, from_proto, is_large, to_proto
+from pipeline.serving.tensors import from_proto, is_large, to_proto
 
 _LOG = logging.getLogger(__name__)
 _SIGNATURE_DEF = "signature_def"

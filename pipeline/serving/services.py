@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
@@ -17,9 +16,7 @@ from pipeline.serving.metrics import Metrics
 from pipeline.serving.predictor import Predictor
 from pipeline.serving.rest_api import RestApi
 from pipeline.serving.scheduler import Scheduler
-
-if TYPE_CHECKING:
-    from pipeline.serving.server import Settings
+from pipeline.serving.settings import Settings
 
 _MIB = 2**20
 

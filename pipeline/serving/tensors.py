@@ -20,9 +20,6 @@ _FIELDS = {
     types_pb2.DT_STRING: "string_val",
 }
 
-# Of a request's metadata: the client reads `tensor_content`, and wants numbers there.
-PACKED = ("vqvae-tensors", "packed")
-
 # Values that are written at a time; the interpreter's lock is held meanwhile, a millisecond.
 _STEP = 1 << 15
 

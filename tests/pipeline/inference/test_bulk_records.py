@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from components.errors import PipelineError
 from components.example_gen.config import FeatureNames
+from components.release_store import folder as folder_store
 from components.release_store.release import Release
 from pipeline.commands.cli import cli
 from pipeline.datasets.tfrecord import encode_example
@@ -32,7 +33,7 @@ def release(tmp_path_factory) -> Release:
         "config": {"data": {"features": THEIRS}},
         "metrics": {},
     }
-    return folder.publish(folder / "store", tiny_models.write(folder / "a"), facts)
+    return folder_store.publish(folder / "store", tiny_models.write(folder / "a"), facts)
 
 
 def write(path: Path, records: list[bytes], compression: str = "") -> Path:

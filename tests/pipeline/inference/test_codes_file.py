@@ -189,7 +189,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
 import json, pathlib, resource, signal, sys
 import numpy as np
 from components.errors import PipelineError
-from pipeline import codes_file
+from pipeline.inference import codes_file
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 codes = np.random.default_rng(0).integers(0, 2**16, (100, 32, 32), np.int32)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from components.evaluator import results
-from components.pusher import candidate
 from components.release_store import store as release_store
+from components.trainer.exported import saved_models
 from pipeline.commands.run import RELEASED, run_and_show
 from pipeline.config import config as configuration
 from pipeline.local import lineage
@@ -35,7 +35,7 @@ def place(tmp_path, monkeypatch):
 def no_training(monkeypatch, tmp_path):
     """All components but the push; it is the one thing here that knows of the store."""
     model = str(tmp_path / "model")
-    exported = candidate.models(model)
+    exported = saved_models(model)
     for folder in map(Path, exported.values()):
         (folder / "variables").mkdir(parents=True)
         for name in ("saved_model.pb", "variables/variables.index"):

@@ -15,8 +15,8 @@ from tensorflow_serving.apis import (
     model_service_pb2_grpc,
 )
 
+from pipeline.inference.client import PACKED
 from pipeline.serving import tensors
-from pipeline.serving.tensors import PACKED
 from tests.fixtures.served_releases import NUM_CODES, GenericClient, png, request, serving
 
 

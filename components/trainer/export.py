@@ -1,0 +1,78 @@
+"""The SavedModels of a trained prior and its VQ-VAE, and what a server finds beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from components import features
+from components.tf_serving import batching, warmup
+from components.trainer import exported
+from components.trainer.pictures import write_png
+from components.trainer.records import parse_images
+from models.export import export_release
+from models.images import unpack_pixels
+from models.prior import GatedPixelCNN
+from models.vqvae import VQVAE
+
+
+def export(
+    vqvae: VQVAE,
+    prior: GatedPixelCNN,
+    samples: tf.Tensor,
+    transform_graph: str,
+    serving_model_dir: str,
+    began_with: Mapping[str, str],
+) -> None:
+    """Writes all that `components.trainer.exported` tells.
+
+    Args:
+        vqvae, prior: trained networks.
+        samples: picture of what the prior draws, uint8 `[H, W, C]`.
+        transform_graph: folder of what Transform found out.
+        serving_model_dir: for the combined SavedModel; the others go to `release/` beside it.
+        began_with: what the training of each network began with.
+    """
+    network = vqvae.config
+    transform = _Preprocessing(transform_graph, network.image.hwc)
+    release = exported.release(Path(serving_model_dir).parent)
+    export_release(
+        vqvae,
+        prior,
+        preprocess=transform,
+        preprocess_resources=transform.layer,
+        parse=parse_images(network.image),
+        combined=serving_model_dir,
+        release=str(release),
+        facts={"began_with": dict(began_with)},
+    )
+    warmup.write(release, network.image.hwc, network.code_shape)
+    batching.write(release)
+    write_png(samples, release / exported.SAMPLES)
+
+
+class _Preprocessing:
+    """The Transform graph on encoded images alone, as it is part of the encode SavedModel.
+
+    Attributes:
+        layer: owns what the graph uses.
+    """
+
+    def __init__(self, transform_graph: str, shape: tuple[int, int, int]):
+        transform = tft.TFTransformOutput(transform_graph)
+        self.layer = transform.transform_features_layer()
+        self._spec = transform.raw_feature_spec()[features.IMAGE]
+        self._shape = shape
+
+    def __call__(self, images):
+        """string `[N]`, PNG or JPEG -> uint8 `[N, H, W, C]`."""
+        raw = images
+        if isinstance(self._spec, tf.io.VarLenFeature):  # a schema without shapes
+            raw = tf.sparse.from_dense(images[:, None])
+        elif self._spec.shape:
+            raw = images[:, None]
+        transformed = self.layer({features.IMAGE: raw})
+        return unpack_pixels(transformed[features.IMAGE], self._shape)
