@@ -39,7 +39,7 @@ def s3() -> Iterator[str]:
 
 
 @pytest.fixture
-def uri(s3: str, request: pytest.FixtureRequest) -> str:
+def s3_uri(s3: str, request: pytest.FixtureRequest) -> str:
     """A place in that bucket that no other test has."""
     return f"s3://bucket/{request.node.name}"
 
