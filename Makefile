@@ -4,6 +4,8 @@
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 export PYTHON GPU
+PYTEST := .venv/bin/python -m pytest -q
+WORKERS := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -15,10 +17,11 @@ run: setup ## run the pipeline to a release, by default on the embedded digits; 
 	@.venv/bin/vqvae run $(ARGS)
 
 test: setup ## run the tests; ARGS="-k name"
-	@.venv/bin/python -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PYTEST) -m "not slow" $(WORKERS) $(ARGS)
 
 test-slow: setup ## run the kill, soak and fuzz tests
-	@.venv/bin/python -m pytest -q -m slow $(ARGS) || [ $$? -eq 5 ] # 5: there are none
+	@$(PYTEST) -m "slow and not alone" $(WORKERS) $(ARGS) || [ $$? -eq 5 ] # 5: there are none
+	@$(PYTEST) -m "slow and alone" $(ARGS) || [ $$? -eq 5 ]
 
 bench: setup ## run the benchmarks into benchmarks/results.md; ARGS="training sampling" for some
 	@.venv/bin/python -m benchmarks $(ARGS)

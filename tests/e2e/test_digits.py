@@ -40,7 +40,7 @@ class Runner:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1800,
         )
 
     def run(self, **changes: object) -> subprocess.CompletedProcess:
@@ -208,7 +208,7 @@ def test_the_models_need_none_of_our_code_and_refuse_bad_input(runner, first):
         [sys.executable, "-I", "-c", PLAIN, str(runner.root / "serving"), "1"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1800,
     )
     assert process.returncode == 0, process.stderr[-3000:]
 

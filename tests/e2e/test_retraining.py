@@ -29,7 +29,7 @@ def vqvae(*arguments: str, **changes: object) -> subprocess.CompletedProcess:
         [sys.executable, "-m", "pipeline", *arguments, *options],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
 
 

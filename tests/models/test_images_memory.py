@@ -45,7 +45,7 @@ def growth(side: int, count: int) -> float:
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=300,
+        timeout=1200,
     )
     return float(done.stdout)
 

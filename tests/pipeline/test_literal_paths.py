@@ -46,7 +46,7 @@ NAMES = (
 
 _PIECES = st.sampled_from([*" []*?%#:'\"()~$&;\\-=é日😀", "\udce9", "[/b]", "%41", "x" * 40, "v1"])
 names = (
-    st.lists(_PIECES, min_size=1, max_size=6)
+    st.lists(_PIECES, min_size=4, max_size=8)
     .map("".join)
     .filter(lambda name: name not in (".", "..") and len(os.fsencode(name)) <= 200)
 )
@@ -107,7 +107,7 @@ def test_data_encode_and_verify(name, models, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @given(name=names)
-@settings(often, max_examples=10)
+@settings(often, max_examples=5)
 def test_data_encode_and_verify_with_any_name(name, models, tmp_path_factory):
     place = tmp_path_factory.mktemp("place")
     with contextlib.chdir(place):

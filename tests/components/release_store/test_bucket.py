@@ -13,36 +13,36 @@ from components.release_store import bucket
 from components.release_store import store as release_store
 from components.release_store.release import MODELS, StoreError
 from tests.fixtures.release_checks import make_picture
-from tests.fixtures.remote_checks import Killed, check_whole, state, stop_at
+from tests.fixtures.remote_checks import Killed, check_whole, state, stop_at, versions_held
 from tests.fixtures.served_versions import models_in
 
 
-def test_a_release_is_laid_out_as_in_a_folder(uri, candidate):
-    manifest = release_store.publish(uri, candidate, {"metrics": {"nmse": 0.5}}, "push")
+def test_a_release_is_laid_out_as_in_a_folder(s3_uri, candidate):
+    manifest = release_store.publish(s3_uri, candidate, {"metrics": {"nmse": 0.5}}, "push")
     assert manifest["version"] == 1
-    store = Folder(uri)
+    store = Folder(s3_uri)
     assert store.names() == [
         ".store", "decode", "encode", "evaluate", "models.config", "releases", "sample",
     ]  # fmt: skip
     assert json.loads(store.read("releases/1.json")) == manifest
     assert json.loads(store.read("releases/latest.json"))["version"] == 1
     assert store.read("encode/1/assets/release_version") == b"1"
-    assert f'base_path: "{uri}/encode"' in store.read("models.config").decode()
+    assert f'base_path: "{s3_uri}/encode"' in store.read("models.config").decode()
 
 
-def test_a_reader_gets_the_models_it_asks_for(uri, candidate):
-    release_store.publish(uri, candidate, {}, "first")
-    release_store.publish(uri, candidate, {}, "second")
-    with release_store.opened(uri, release_store.LATEST, ["evaluate"]) as release:
+def test_a_reader_gets_the_models_it_asks_for(s3_uri, candidate):
+    release_store.publish(s3_uri, candidate, {}, "first")
+    release_store.publish(s3_uri, candidate, {}, "second")
+    with release_store.opened(s3_uri, release_store.LATEST, ["evaluate"]) as release:
         assert release.version == 2
         assert (release.evaluate / "saved_model.pb").is_file()
         assert not release.encode.exists()
-    with release_store.opened(uri, 1, ["encode"]) as release:
+    with release_store.opened(s3_uri, 1, ["encode"]) as release:
         assert (release.encode / "assets/release_version").read_text() == "1"
 
 
-def test_nothing_released_yet(uri):
-    with release_store.opened(uri, release_store.LATEST, MODELS) as release:
+def test_nothing_released_yet(s3_uri):
+    with release_store.opened(s3_uri, release_store.LATEST, MODELS) as release:
         assert release is None
 
 
@@ -96,7 +96,7 @@ def test_labels_move_as_in_a_folder(uri, candidate, tmp_path):
     assert release_store.prune(uri, 1) == [1]
     assert release_store.versions(uri) == [2, 3]
     store = Folder(uri)
-    assert store.names("encode") == ["2", "3"]
+    assert versions_held(uri, "encode") == ["2", "3"]
     assert store.names("releases") == [
         "2.json", "2.md", "2.png", "3.json", "3.md", "3.png", "latest.json",
     ]  # fmt: skip
@@ -176,17 +176,17 @@ def test_killed_at_any_write_nothing_half_is_seen_and_a_retry_completes(
     assert count > 10  # it was killed at each of them before
 
 
-def test_writers_at_once_get_versions_of_their_own(uri, candidate):
-    with ThreadPoolExecutor(4) as pool:
+def test_writers_at_once_get_versions_of_their_own(s3_uri, candidate):
+    with ThreadPoolExecutor(3) as pool:
         made = list(
             pool.map(
-                lambda n: release_store.publish(uri, candidate, {"n": n}, f"push-{n}"), range(4)
+                lambda n: release_store.publish(s3_uri, candidate, {"n": n}, f"push-{n}"), range(3)
             )
         )
-    assert sorted(manifest["version"] for manifest in made) == [1, 2, 3, 4]
-    assert check_whole(uri) in (1, 2, 3, 4)
-    for version in range(1, 5):
-        with release_store.opened(uri, version, MODELS) as release:
+    assert sorted(manifest["version"] for manifest in made) == [1, 2, 3]
+    assert check_whole(s3_uri) in (1, 2, 3)
+    for version in range(1, 4):
+        with release_store.opened(s3_uri, version, MODELS) as release:
             assert release.version == version
 
 
@@ -196,13 +196,13 @@ def test_what_a_killed_writer_left_is_removed_after_a_day(uri, candidate, monkey
         release_store.publish(uri, candidate, {}, "killed")
     live_on()
     store = Folder(uri)
-    assert store.names("encode") == ["1"]
+    assert versions_held(uri, "encode") == ["1"]
     release_store.publish(uri, candidate, {}, "next day")
-    assert store.names("encode") == ["1", "2"]
+    assert versions_held(uri, "encode") == ["1", "2"]
     claim = {"push_id": "killed", "claimed": "2001-01-01T00:00:00+00:00"}
     store.write(".store/claims/1.json", json.dumps(claim).encode())
     release_store.publish(uri, candidate, {}, "later")
-    assert store.names("encode") == ["2", "3"]
+    assert versions_held(uri, "encode") == ["2", "3"]
     check_whole(uri, 3)
 
 
@@ -218,7 +218,7 @@ def test_a_failed_upload_is_taken_back(uri, candidate, monkeypatch):
         patch.setattr(Folder, "put", refuse)
         with pytest.raises(PipelineError, match="full"):
             release_store.publish(uri, candidate, {}, "push")
-    assert {name for model in MODELS for name in Folder(uri).names(model)} == {"1"}
+    assert {name for model in MODELS for name in versions_held(uri, model)} == {"1"}
     assert release_store.publish(uri, candidate, {}, "push")["version"] == 3
     assert state(uri) == (3, None, (1, 3))
 

@@ -211,7 +211,7 @@ def test_two_publishers_at_once(store, candidate, tmp_path):
     with Watch(lambda: check_pointers(store)):
         writers = [run_writer(store, tmp_path / "candidate", 10) for _ in range(2)]
         outputs = [
-            [int(line) for line in writer.communicate(timeout=60)[0].split()] for writer in writers
+            [int(line) for line in writer.communicate(timeout=600)[0].split()] for writer in writers
         ]
         assert [writer.returncode for writer in writers] == [0, 0]
     assert all(versions == sorted(versions) for versions in outputs)

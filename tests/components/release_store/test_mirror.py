@@ -22,11 +22,6 @@ from tests.fixtures.release_checks import make_candidate
 
 
 @pytest.fixture
-def uri():
-    return f"memory://bucket/{uuid.uuid4().hex}"
-
-
-@pytest.fixture
 def folder(tmp_path):
     return tmp_path / "models"
 

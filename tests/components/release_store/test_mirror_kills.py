@@ -18,11 +18,6 @@ SERVER_PATH = "/models"
 
 
 @pytest.fixture
-def uri(tmp_path):
-    return f"memory://bucket/{uuid.uuid4().hex}"
-
-
-@pytest.fixture
 def push(uri, tmp_path):
     candidate = make_candidate(tmp_path / "candidate", size=100)
     return lambda label: release_store.publish(uri, candidate, {}, uuid.uuid4().hex, label)

@@ -16,6 +16,8 @@ import pytest
 from tests import ROOT
 
 STAGES = ["vqvae", "prior"]
+# Of the exact comparisons: three checkpoints, of which two are kept.
+STEPS = 30
 
 
 def start(out: Path, *arguments: str, **environment: str) -> subprocess.Popen:
@@ -67,31 +69,31 @@ def workers(folder: Path, *arguments: str, count: int = 2) -> dict[str, np.ndarr
 
 @pytest.fixture(scope="module")
 def exact(tmp_path_factory) -> dict[str, np.ndarray]:
-    """50 steps in float64 on one and two devices, and on two workers."""
+    """Steps in float64 on one and two devices, and on two workers."""
     folder = tmp_path_factory.mktemp("float64")
-    finish(start(folder / "devices.npz", "float64", "50", "1", "2"))
-    found = dict(np.load(folder / "devices.npz")) | workers(folder, "float64", "50")
+    finish(start(folder / "devices.npz", "float64", str(STEPS), "1", "2"))
+    found = dict(np.load(folder / "devices.npz")) | workers(folder, "float64", str(STEPS))
     # One of two workers writes, and cleans up what is no longer kept.
     for stage in STAGES:
         kept = {path.name for path in (folder / f"{stage}-workers").glob("ckpt-*.index")}
-        assert kept == {"ckpt-40.index", "ckpt-50.index"}
+        assert kept == {"ckpt-20.index", "ckpt-30.index"}
     return found
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> dict[str, np.ndarray]:
-    """50 steps in float64 on one and eight devices, and on three workers."""
+    """Steps in float64 on one and eight devices, and on three workers."""
     folder = tmp_path_factory.mktemp("many")
-    finish(start(folder / "devices.npz", "float64", "50", "1", "8"))
-    return dict(np.load(folder / "devices.npz")) | workers(folder, "float64", "50", count=3)
+    finish(start(folder / "devices.npz", "float64", str(STEPS), "1", "8"))
+    return dict(np.load(folder / "devices.npz")) | workers(folder, "float64", str(STEPS), count=3)
 
 
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory) -> dict[str, np.ndarray]:
-    """200 steps in float32 on one and two devices, and on two workers."""
+    """100 steps in float32 on one and two devices, and on two workers."""
     folder = tmp_path_factory.mktemp("float32")
-    finish(start(folder / "devices.npz", "float32", "200", "1", "2"))
-    return dict(np.load(folder / "devices.npz")) | workers(folder, "float32", "200")
+    finish(start(folder / "devices.npz", "float32", "100", "1", "2"))
+    return dict(np.load(folder / "devices.npz")) | workers(folder, "float32", "100")
 
 
 def variables(found: dict[str, np.ndarray], stage: str, place: str, replica: int = 0):
@@ -103,7 +105,7 @@ def variables(found: dict[str, np.ndarray], stage: str, place: str, replica: int
 
 def assert_trained_as_one(found: dict[str, np.ndarray], stage: str, place: str) -> None:
     losses = found[f"{stage}/1/losses"]
-    assert len(losses) == 50
+    assert len(losses) == STEPS
     np.testing.assert_allclose(found[f"{stage}/{place}/losses"], losses, rtol=1e-8)
     expected = variables(found, stage, "1")
     assert expected
@@ -166,7 +168,7 @@ def test_a_worker_that_dies_stops_the_other(tmp_path):
     try:
         assert any("vqvae: step 3/" in line for line in survivor.stdout)
         victim.kill()
-        _, errors = survivor.communicate(timeout=120)
+        _, errors = survivor.communicate(timeout=900)
     finally:
         for process in (survivor, victim):
             process.kill()
@@ -181,7 +183,7 @@ def test_workers_that_are_preempted_stop_at_the_same_step(tmp_path):
     try:
         assert any("vqvae: step 3/" in line for line in one.stdout)
         other.terminate()  # only one of them is told
-        errors = [process.communicate(timeout=120)[1] for process in (one, other)]
+        errors = [process.communicate(timeout=900)[1] for process in (one, other)]
     finally:
         for process in (one, other):
             process.kill()

@@ -3,17 +3,21 @@
 import io
 from pathlib import Path
 
+import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+import tensorflow_transform.beam as tft_beam
 from PIL import Image
+from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 from tfx import v1 as tfx
 
 from components import features
 from components.data_gate.component import DataGate
 from components.example_gen.component import ImageExampleGen
 from components.transform.component import ImageTransform
+from components.transform.preprocessing import preprocessing_fn
 from models import images
 
 SHAPE = {"height": 8, "width": 8, "channels": 3}
@@ -38,12 +42,12 @@ def write(path: Path, pictures: list[bytes], labels: list[int | None]) -> None:
             writer.write(example.SerializeToString())
 
 
-def run_chain(root: Path, data: Path, infer_feature_shape: bool) -> tuple[Path, Path]:
+def run_chain(root: Path, data: Path) -> tuple[Path, Path]:
     """Runs ingestion to Transform; returns the transform graph and the transformed examples."""
     example_gen = ImageExampleGen(str(data), code_version="1")
     statistics = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
     schema = tfx.components.SchemaGen(
-        statistics=statistics.outputs["statistics"], infer_feature_shape=infer_feature_shape
+        statistics=statistics.outputs["statistics"], infer_feature_shape=False
     )
     validator = tfx.components.ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
@@ -87,26 +91,51 @@ def decoded(pictures: list[bytes]) -> np.ndarray:
     return images.preprocess_images(tf.constant(pictures), HWC).numpy()
 
 
-LABELS = [None if i % 10 == 0 else i % 7 for i in range(300)]
+TRAIN = [picture(i, side=8 + i % 3, format=["PNG", "JPEG"][i % 2]) for i in range(120)]
+EVALUATION = [picture(1000 + i) for i in range(40)]
+SPLITS = {"train": TRAIN, "eval": EVALUATION}
+LABELS = [None if i % 10 == 0 else i % 7 for i in range(120)]
 
 
-@pytest.fixture(scope="module", params=["sparse", "dense"])
+def sparse(root: Path) -> tuple[list[int | None], Path, dict[str, dict[str, np.ndarray]]]:
+    """The whole chain over images of which some have a label."""
+    for split, pictures in SPLITS.items():
+        write(root / f"data/{split}/a.tfrecord", pictures, LABELS[: len(pictures)])
+    graph, examples = run_chain(root / "run", root / "data")
+    return LABELS, graph, {split: read(graph, examples, split) for split in SPLITS}
+
+
+def dense(root: Path) -> tuple[list[int | None], Path, dict[str, dict[str, np.ndarray]]]:
+    """The graph alone, of a schema that has the shape of the images and no label."""
+    spec = {features.IMAGE: tf.io.FixedLenFeature([1], tf.string)}
+    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
+    rows = [{features.IMAGE: np.array([encoded], object)} for encoded in TRAIN]
+    with (
+        beam.Pipeline(runner="DirectRunner") as pipeline,
+        tft_beam.Context(str(root / "temp"), desired_batch_size=32),
+    ):
+        analyzed = (pipeline | beam.Create(rows), metadata) | tft_beam.AnalyzeDataset(
+            lambda inputs: preprocessing_fn(inputs, {"image": SHAPE})
+        )
+        _ = analyzed | tft_beam.WriteTransformFn(str(root / "graph"))
+    layer = tft.TFTransformOutput(str(root / "graph")).transform_features_layer()
+    found = {}
+    for split, pictures in SPLITS.items():
+        transformed = layer({features.IMAGE: tf.constant(pictures)[:, tf.newaxis]})
+        found[split] = {name: value.numpy() for name, value in transformed.items()}
+    return [None] * len(TRAIN), root / "graph", found
+
+
+@pytest.fixture(scope="module", params=[sparse, dense])
 def chain(request, tmp_path_factory):
-    """A run over partly labelled images, and one over images without labels or with shapes."""
-    root = tmp_path_factory.mktemp("chain")
-    train = [picture(i, side=8 + i % 3, format=["PNG", "JPEG"][i % 2]) for i in range(300)]
-    evaluation = [picture(1000 + i) for i in range(60)]
-    labels = LABELS if request.param == "sparse" else [None] * 300
-    write(root / "data/train/a.tfrecord", train, labels)
-    write(root / "data/eval/a.tfrecord", evaluation, labels[:60])
-    graph, examples = run_chain(root / "run", root / "data", request.param == "dense")
-    return train, evaluation, labels, graph, examples
+    """Labels of the images, the transform graph, and what becomes of each split."""
+    return request.param(tmp_path_factory.mktemp("chain"))
 
 
 def test_transformed_examples_hold_the_pixels(chain):
-    train, evaluation, labels, graph, examples = chain
-    for split, pictures in (("train", train), ("eval", evaluation)):
-        found = read(graph, examples, split)
+    labels, _, splits = chain
+    for split, pictures in SPLITS.items():
+        found = splits[split]
         assert set(found) == {
             features.IMAGE,
             features.LABEL,
@@ -122,10 +151,9 @@ def test_transformed_examples_hold_the_pixels(chain):
 
 
 def test_the_constants_are_those_of_the_training_split(chain):
-    train, _, labels, graph, examples = chain
-    pixels = decoded(train) / 255.0
-    for split in ("train", "eval"):
-        found = read(graph, examples, split)
+    labels, _, splits = chain
+    pixels = decoded(TRAIN) / 255.0
+    for found in splits.values():
         assert (found["num_classes"] == (7 if any(labels) else 0)).all()
         assert found["pixel_mean"].dtype == np.float32
         for name, expected in (
@@ -138,7 +166,7 @@ def test_the_constants_are_those_of_the_training_split(chain):
 
 
 def test_the_graph_serves_images_without_labels(chain):
-    train, _, _, graph, _ = chain
+    _, graph, _ = chain
     output = tft.TFTransformOutput(str(graph))
     layer = output.transform_features_layer()
 
@@ -152,6 +180,6 @@ def test_the_graph_serves_images_without_labels(chain):
             raw = encoded[:, tf.newaxis]
         return images.unpack_pixels(layer({features.IMAGE: raw})[features.IMAGE], HWC)
 
-    np.testing.assert_array_equal(serve(tf.constant(train[:10])), decoded(train[:10]))
+    np.testing.assert_array_equal(serve(tf.constant(TRAIN[:10])), decoded(TRAIN[:10]))
     with pytest.raises(tf.errors.InvalidArgumentError, match="images"):
-        serve(tf.constant([train[0], train[1][:50]]))
+        serve(tf.constant([TRAIN[0], TRAIN[1][:50]]))

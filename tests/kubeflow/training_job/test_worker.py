@@ -17,7 +17,7 @@ from kubeflow.training_job.settings import TrainingJobSettings
 from tests.fixtures.fake_kubernetes_api import FakeCluster, serving
 
 NAME = "vqvae-trainer-vqvae-0123456789"
-STEPS, RATE = 20, 0.3
+STEPS, RATE = 4, 0.3
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ def test_workers_started_from_the_manifest_train_as_one(backend):
     lines = []
     with serving(FakeCluster()) as cluster:
         job = Job(backend, "ns", lines.append, poll=0.1)
-        job.run(build(settings, NAME, ["python", "-c", TRAINING]), timeout=120)
+        job.run(build(settings, NAME, ["python", "-c", TRAINING]), timeout=600)
         assert cluster.jobs == {}
     found = [re.fullmatch(r"(\[worker 1\] )?weights (\S+) (\S+)", line) for line in lines]
     one, other = ((m[1], float(m[2]), float(m[3])) for m in found if m)

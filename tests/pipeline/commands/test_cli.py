@@ -13,7 +13,7 @@ from pipeline.commands.cli import main
 
 def vqvae(*arguments: str, cwd=None) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "pipeline", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,11 @@ METRICS = "/monitoring/prometheus/metrics"
 
 
 @pytest.fixture
+def uri(s3_uri):
+    return s3_uri
+
+
+@pytest.fixture
 def folder(tmp_path):
     return tmp_path / "models"
 

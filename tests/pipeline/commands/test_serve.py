@@ -56,7 +56,7 @@ def test_a_server_from_its_start_to_its_end(store, candidates):
         assert line.startswith("serving release ")
         assert "2" in line
         waiting = [
-            client.stub.Predict.future(request("sample", **SAMPLE), timeout=60) for _ in range(6)
+            client.stub.Predict.future(request("sample", **SAMPLE), timeout=300) for _ in range(6)
         ]
         waiting[0].result()
         code, output, errors = served.stop()
@@ -109,15 +109,15 @@ def test_tls_with_certificates_of_clients(first_release, certificates):
             credentials = grpc.ssl_channel_credentials(authority, *own)
             with grpc.secure_channel(f"localhost:{running.port}", credentials) as channel:
                 stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-                call = stub.Predict.future(request("encode", images=[png()]), timeout=20)
+                call = stub.Predict.future(request("encode", images=[png()]), timeout=300)
                 expected = grpc.StatusCode.OK if own[0] else grpc.StatusCode.UNAVAILABLE
                 assert call.code() == expected
         context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
         url = f"https://localhost:{running.rest_port}/v1/models/encode"
         with pytest.raises(OSError, match=r"certificate required|alert|reset|closed"):
-            urllib.request.urlopen(url, context=context, timeout=20).read()
+            urllib.request.urlopen(url, context=context, timeout=300).read()
         context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
-        with urllib.request.urlopen(url, context=context, timeout=20) as answer:
+        with urllib.request.urlopen(url, context=context, timeout=300) as answer:
             assert json.load(answer)["model_version_status"][0]["version"] == "1"
 
 

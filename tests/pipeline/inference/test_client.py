@@ -217,11 +217,11 @@ def test_no_server(store):
     with PredictionServer(store) as server:
         target = server.target
     started = time.monotonic()
-    with Client(target) as client, pytest.raises(ServerError) as caught:
+    with Client(target, timeout=600) as client, pytest.raises(ServerError) as caught:
         client.identity()
     assert str(caught.value).startswith(f"{target}: no server answers there (")
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 300  # it has not waited for an answer
 
 
 def test_a_missed_deadline_is_not_tried_again(server):

@@ -201,7 +201,7 @@ except PipelineError as error:
     print(json.dumps(str(error)))
 """
     ran = subprocess.run(
-        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=600
     )
     assert "cannot be written: File too large" in json.loads(ran.stdout), ran.stderr
     assert len(codes_file.read(path)) == 2

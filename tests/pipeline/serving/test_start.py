@@ -48,14 +48,14 @@ def state(client: GenericClient, model: str) -> str:
     message = get_model_status_pb2.GetModelStatusRequest()
     message.model_spec.name = model
     stub = model_service_pb2_grpc.ModelServiceStub(client.channel)
-    (found,) = stub.GetModelStatus(message, timeout=20).model_version_status
+    (found,) = stub.GetModelStatus(message, timeout=300).model_version_status
     return get_model_status_pb2.ModelVersionStatus.State.Name(found.state)
 
 
 def looked_at(rest_port: int, model: str) -> tuple[int, dict]:
     url = f"http://localhost:{rest_port}/v1/models/{model}"
     try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with urllib.request.urlopen(url, timeout=300) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -64,7 +64,7 @@ def looked_at(rest_port: int, model: str) -> tuple[int, dict]:
 def test_each_model_answers_when_it_is_ready(first_release, gates):
     with starting(first_release) as begun:
         client = GenericClient(begun.ports[0])
-        waits = client.stub.Predict.future(request("encode", images=[png()]), timeout=120)
+        waits = client.stub.Predict.future(request("encode", images=[png()]), timeout=300)
         assert health(client) == "NOT_SERVING"
         assert state(client, "encode") == "LOADING"
         assert state(client, "sample") == "LOADING"
@@ -99,7 +99,7 @@ def test_probes_are_answered_before_tensorflow_is_imported(first_release, monkey
     monkeypatch.setattr(server, "_imported_services", held)
     with starting(first_release) as begun:
         client = GenericClient(begun.ports[0])
-        predict = client.stub.Predict.future(request("encode", images=[png()]), timeout=120)
+        predict = client.stub.Predict.future(request("encode", images=[png()]), timeout=300)
         assert health(client) == "NOT_SERVING"
         expected = {"error": "the server is starting; try again"}
         assert looked_at(begun.ports[1], "encode") == (503, expected)
@@ -114,7 +114,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_server_and_whoever_waits(store, 
     (store / "decode" / "1" / "saved_model.pb").write_bytes(b"not a graph")
     with starting(store) as begun:
         client = GenericClient(begun.ports[0])
-        waits = client.stub.Predict.future(request("sample", labels=[0]), timeout=120)
+        waits = client.stub.Predict.future(request("sample", labels=[0]), timeout=300)
         for each in gates.values():
             each.set()
         begun.ready.wait()
