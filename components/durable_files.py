@@ -2,6 +2,9 @@
 
 Every filesystem call of the release store that writes goes through here or through one
 `os.rename`, so that another kind of storage has one file to replace.
+
+What is not complete has one of two kinds of names: `beside` where it will be, for one file or
+folder; or any name in the folder `UNFINISHED` of an output of many files.
 """
 
 from __future__ import annotations
@@ -13,10 +16,14 @@ import logging
 import os
 import secrets
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from components.errors import after
+
+# Folder in an output of many files, for those that are not complete.
+UNFINISHED = ".unfinished"
 
 
 @contextlib.contextmanager
@@ -77,6 +84,16 @@ def replace(path: Path, text: str, scratch: Path) -> None:
     move(unfinished, path)
 
 
+def beside(path: Path, mark: str | None = None) -> Path:
+    """A hidden name next to `path`, of what will be there; a new one each time without `mark`."""
+    return path.with_name(f".{path.name}.partial-{mark or secrets.token_hex(4)}")
+
+
+def attempt(unfinished: str | Path) -> str:
+    """A new path in a folder `UNFINISHED`: work that runs twice at once writes to two of them."""
+    return os.path.join(unfinished, uuid.uuid4().hex)
+
+
 @contextlib.contextmanager
 def appearing(path: Path) -> Iterator[Path]:
     """Yields a name beside `path` to write a file to; after the block the file is at `path`.
@@ -84,7 +101,7 @@ def appearing(path: Path) -> Iterator[Path]:
     A file that is there is replaced by a whole one, at one instant, or stays: where the block
     fails, nothing is left of the new one.
     """
-    unfinished = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+    unfinished = beside(path)
     try:
         yield unfinished
         _sync(unfinished)

@@ -19,6 +19,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
 from components import features
+from components.durable_files import UNFINISHED
 from components.errors import PipelineError, after
 from components.example_gen import input_files, rejected_list, settings
 from components.example_gen.config import FeatureNames
@@ -27,7 +28,6 @@ from components.example_gen.rejection import Rejection
 
 # Folders of the Examples artifact beside `Split-<name>`.
 REJECTED = "rejected"
-_SCRATCH = ".unfinished"
 # Classes that a message names.
 _CLASSES_NAMED = 5
 # What is said to whoever runs the pipeline.
@@ -98,7 +98,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             _tell_lacking_classes(results, input_base)
         except BaseException as failure:
             # Half of a data set must not look like a whole one; the report may stay.
-            for name in (*(f"Split-{name}" for name in names), _SCRATCH):
+            for name in (*(f"Split-{name}" for name in names), UNFINISHED):
                 folder = os.path.join(artifact.uri, name)
                 with after(failure, f"{folder} is left"):
                     _remove(folder)
@@ -109,9 +109,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     def _sort(
         self, files: list[InputFile], names: FeatureNames, artifact: types.Artifact
     ) -> list[FileResult]:
-        scratch_uri = os.path.join(artifact.uri, _SCRATCH)
+        scratch_uri = os.path.join(artifact.uri, UNFINISHED)
         _remove(scratch_uri)
-        for folder in (REJECTED, _SCRATCH, *(f"Split-{split.name}" for split in _splits(files))):
+        for folder in (REJECTED, UNFINISHED, *(f"Split-{split.name}" for split in _splits(files))):
             fileio.makedirs(os.path.join(artifact.uri, folder))
         results_prefix = os.path.join(scratch_uri, "results")
         with self._make_beam_pipeline() as pipeline:
@@ -136,7 +136,7 @@ def _sort_file(source: InputFile, names: FeatureNames, uri: str) -> str:
         names,
         split_uri=lambda name: os.path.join(uri, f"Split-{name}"),
         rejected_uri=os.path.join(uri, REJECTED),
-        scratch_uri=os.path.join(uri, _SCRATCH),
+        scratch_uri=os.path.join(uri, UNFINISHED),
     ).to_json()
 
 

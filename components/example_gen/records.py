@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tfx.dsl.io import fileio
 
-from components import features
+from components import durable_files, features
 from components.example_gen import parsing, record_file
 from components.example_gen.config import FeatureNames
 from components.example_gen.rejection import Rejection
@@ -208,7 +207,7 @@ class _Shards:
 
     def write(self, record: bytes) -> None:
         if self._writer is None:
-            self._path = os.path.join(self._scratch_uri, uuid.uuid4().hex)
+            self._path = durable_files.attempt(self._scratch_uri)
             # Images are compressed already: the fastest level loses nothing.
             options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
             self._writer = tf.io.TFRecordWriter(self._path, options)
@@ -231,7 +230,7 @@ class _Rejected:
 
     def __init__(self, directory: str, file_index: int, scratch_uri: str) -> None:
         self._final = os.path.join(directory, f"records-{file_index:05d}.jsonl")
-        self._path = os.path.join(scratch_uri, uuid.uuid4().hex)
+        self._path = durable_files.attempt(scratch_uri)
         self._file: TextIO | None = None
 
     def write(self, rejection: Rejection) -> None:

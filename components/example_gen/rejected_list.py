@@ -6,8 +6,11 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from tfx.dsl.io import fileio
+
+from components import durable_files
 
 # Where a task leaves nothing but its log, these are all that there is to see.
 LOGGED = 100
@@ -46,10 +49,11 @@ def _write(path: str, rejected_uri: str, any_rejected: bool) -> None:
             os.remove(path)
         return
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    unfinished = f"{path}.unfinished"
-    with open(unfinished, "w", encoding="utf-8") as file:
+    with (
+        durable_files.appearing(Path(path)) as unfinished,
+        unfinished.open("w", encoding="utf-8") as file,
+    ):
         file.writelines(_lines(rejected_uri))
-    os.replace(unfinished, path)
 
 
 def _lines(rejected_uri: str) -> Iterator[str]:

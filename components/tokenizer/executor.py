@@ -8,7 +8,6 @@ parses ahead while the model encodes, and Arrow columns become Examples in one c
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -26,14 +25,14 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 from tfx_bsl.coders import example_coder
 
-from components import features
+from components import durable_files, features
+from components.durable_files import UNFINISHED
 from components.errors import PipelineError
 from models.device import full_float32
 
 SIGNATURE = "pixels"
 
 # Beside the splits, not in them: readers take every file of a split's folder.
-_UNFINISHED = ".unfinished"
 
 
 class _Job(NamedTuple):
@@ -67,7 +66,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples_utils.set_payload_format(codes, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(codes, "tfrecords_gzip")
 
-        unfinished = os.path.join(codes.uri, _UNFINISHED)
+        unfinished = os.path.join(codes.uri, UNFINISHED)
         fileio.makedirs(unfinished)
         encode = _Encode(
             path_utils.serving_model_path(model.uri),
@@ -121,7 +120,7 @@ class _Encode(beam.DoFn):
 
     def process(self, job: _Job) -> None:
         # Beam may run a file twice at once; each attempt writes its own file.
-        attempt = os.path.join(job.unfinished, uuid.uuid4().hex)
+        attempt = durable_files.attempt(job.unfinished)
         with tf.io.TFRecordWriter(attempt, "GZIP") as writer:
             for batch in self._batches(job.images):
                 codes = self._signature(images=batch[features.IMAGE])["codes"].numpy()

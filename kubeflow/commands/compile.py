@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from components import durable_files
 from pipeline.commands.options import config_option, overrides_option
 from pipeline.user_path import UserPath
 
@@ -69,9 +70,8 @@ def compile_command(
     places = Places(image, data, serving, checkpoints, pipeline_root)
     with libraries_to(Path(os.devnull)):  # TensorFlow says what CPU this is
         documents = compile_pipeline(settings, places, backend_version)
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    unfinished.write_text(to_yaml(documents), encoding="utf-8")
-    unfinished.replace(out)
+    with durable_files.appearing(out) as unfinished:
+        unfinished.write_text(to_yaml(documents), encoding="utf-8")
     parameters = documents[0]["root"]["inputDefinitions"]["parameters"]
     click.echo(f"{out}: {len(documents[0]['root']['dag']['tasks'])} tasks; to change in a run:")
     for name, parameter in parameters.items():

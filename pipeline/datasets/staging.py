@@ -6,11 +6,12 @@ import errno
 import fcntl
 import glob
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from components import durable_files
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def staging(target: Path) -> Iterator[Path]:
     the process.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    for stale in target.parent.glob(glob.escape(f".{target.name}.partial-") + "*"):
+    for stale in target.parent.glob(glob.escape(durable_files.beside(target, "*").name[:-1]) + "*"):
         _remove_if_abandoned(stale)
     folder, lock = _create(target)
     try:
@@ -40,32 +41,20 @@ def publish(folder: Path, target: Path) -> bool:
         False when something is at `target` already, which is left as it is. An empty folder
         counts as nothing.
     """
-    for path, _, files in os.walk(folder, topdown=False):
-        for name in files:
-            sync(Path(path, name))
-        sync(Path(path))
+    durable_files.sync_tree(folder)
     try:
         os.rename(folder, target)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             return False
         raise
-    sync(target.parent)
+    durable_files.sync_folder(target.parent)
     return True
-
-
-def sync(path: Path) -> None:
-    """Waits until a file or folder is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _create(target: Path) -> tuple[Path, int]:
     while True:
-        folder = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
+        folder = durable_files.beside(target)
         folder.mkdir()
         try:
             lock = os.open(folder, os.O_RDONLY)

@@ -14,7 +14,6 @@ import os
 import shutil
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,12 +23,12 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from components import durable_files
 from components.errors import PipelineError, after, is_for_user, one_line
 from components.example_gen.rejection import Rejection
 from pipeline.progress import Progress
 
 SKIPPED = "skipped.jsonl"
-_UNFINISHED = ".unfinished"
 
 
 class Job(NamedTuple):
@@ -44,7 +43,7 @@ class Job(NamedTuple):
 
     def attempt(self) -> Path:
         """A new file to write to; Beam may run a job twice at once."""
-        return Path(self.unfinished, "files", uuid.uuid4().hex)
+        return Path(durable_files.attempt(Path(self.unfinished, "files")))
 
 
 @dataclass
@@ -94,7 +93,7 @@ def find_jobs(
     """
     if not data.is_dir():
         raise PipelineError(f"{data}: no such folder")
-    if (data / _UNFINISHED).exists():
+    if (data / durable_files.UNFINISHED).exists():
         raise PipelineError(f"{data}: is unfinished; make it again")
     names = []
     for folder, folders, files in os.walk(data):
@@ -111,7 +110,7 @@ def find_jobs(
             name.as_posix(),
             str(out.absolute() / name.parent),
             name.name if stem in doubled else stem.name,
-            str(out.absolute() / _UNFINISHED),
+            str(out.absolute() / durable_files.UNFINISHED),
         )
         for index, (name, stem) in enumerate(zip(names, stems, strict=True))
     ]
@@ -204,10 +203,10 @@ def _result(job: Job) -> Path:
 def _output(out: Path) -> Iterator[Path]:
     """Makes the folder of unfinished files in `out`; takes all of it away again after an error."""
     made = not out.exists()
-    unfinished = out / _UNFINISHED
+    unfinished = out / durable_files.UNFINISHED
     try:
         if not made and (there := sorted(os.listdir(out))):
-            if there[0] == _UNFINISHED:
+            if there[0] == durable_files.UNFINISHED:
                 raise PipelineError(f"{out}: was left unfinished; remove it, or name a new folder")
             raise PipelineError(f"{out}: is not empty, it holds {there[0]}; name a new folder")
         for name in ("files", "results", "failed"):

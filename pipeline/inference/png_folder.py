@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from components import durable_files
 from components.errors import PipelineError
 
 
@@ -49,7 +50,7 @@ def new_files(out: Path, names: Sequence[PurePosixPath | str]) -> Iterator[Path]
     """
     made = not out.exists()
     try:
-        unfinished = out / f".unfinished-{secrets.token_hex(4)}"
+        unfinished = out / f"{durable_files.UNFINISHED}-{secrets.token_hex(4)}"
         unfinished.mkdir(parents=True)
         try:
             _check_free(out, names)
