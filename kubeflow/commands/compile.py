@@ -8,10 +8,9 @@ from pathlib import Path
 import click
 
 from components import durable_files
+from kubeflow.compiler.backends import BACKENDS, NEWEST
 from pipeline.commands.options import config_option, overrides_option
 from pipeline.user_path import UserPath
-
-_BACKENDS = ("2.14", "2.15", "2.16", "2.17")
 
 
 @click.command("compile")
@@ -33,8 +32,8 @@ _BACKENDS = ("2.14", "2.15", "2.16", "2.17")
 )
 @click.option(
     "--backend-version",
-    type=click.Choice(_BACKENDS),
-    default=_BACKENDS[-1],
+    type=click.Choice(BACKENDS),
+    default=NEWEST,
     show_default=True,
     help="Kubeflow Pipelines that is to run it.",
 )

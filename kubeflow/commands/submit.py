@@ -13,12 +13,12 @@ import click
 
 from components.errors import PipelineError
 from kubeflow.api.client import Connection, connection_options
+from pipeline.commands.exit_status import NOT_BLESSED, RELEASED
 from pipeline.user_path import UserPath
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-RELEASED, NOT_BLESSED = 0, 3
 _STYLES = {"SUCCEEDED": "green", "SKIPPED": "cyan", "FAILED": "red", "RUNNING": "yellow"}
 
 

@@ -16,14 +16,13 @@ import yaml
 
 from components.object_store import is_remote
 from components.release_store.release import LATEST
-from kubeflow.compiler import lint, pods, runtime_parameters
+from kubeflow.compiler import backends, lint, pods, runtime_parameters
 from kubeflow.training_job.settings import for_component
 from pipeline import component_ids
 from pipeline.config.config import Config, ConfigError
 
 Json = dict[str, Any]
 
-BACKENDS = ("2.14", "2.15", "2.16", "2.17")
 COMMAND = ("python", "-m", "kubeflow.container")
 _IMAGE = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 # Replaced by the driver, or by `kubeflow.container`, with the id of the run.
@@ -49,13 +48,13 @@ class Places:
     pipeline_root: str = ""
 
 
-def compile_pipeline(config: Config, places: Places, backend: str = BACKENDS[-1]) -> list[Json]:
+def compile_pipeline(config: Config, places: Places, backend: str = backends.NEWEST) -> list[Json]:
     """The PipelineSpec and the platform document.
 
     Args:
         config: what to do.
         places: where.
-        backend: version of Kubeflow Pipelines, one of `BACKENDS`.
+        backend: version of Kubeflow Pipelines, one of `backends.BACKENDS`.
 
     Raises:
         ConfigError: a place that no pod could use.
@@ -63,7 +62,7 @@ def compile_pipeline(config: Config, places: Places, backend: str = BACKENDS[-1]
     """
     _check(config, places)
     spec = _compiled_by_tfx(config, places)
-    version = _version(backend)
+    version = backends.parse(backend)
     executors = spec["deploymentSpec"]["executors"]
     platform = {}
     for name, task in spec["root"]["dag"]["tasks"].items():
@@ -105,13 +104,6 @@ def _cacheable(name: str, config: Config) -> bool:
     writes them would be of another day.
     """
     return config.runtime.cache and name not in component_ids.OUTSIDE
-
-
-def _version(backend: str) -> tuple[int, int]:
-    if backend not in BACKENDS:
-        raise ConfigError(f"backend version {backend}: must be one of {', '.join(BACKENDS)}")
-    major, minor = backend.split(".")
-    return int(major), int(minor)
 
 
 def _check(config: Config, places: Places) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import PipelineError
-from kubeflow.training_job.manifest import CONTAINERS, GROUPS, KINDS, PLURALS, POD_LABELS
+from kubeflow.training_job.backends import BACKENDS
 
 Json = dict[str, Any]
 
@@ -64,10 +64,14 @@ class Cluster:
                 "account token; run the compiled pipeline there, or set training.workers to 1"
             )
         self.namespace = namespace or _own_namespace()
-        self.kind = KINDS[backend]
-        self._backend, self._poll, self._notice = backend, poll, notice
-        group, version = GROUPS[backend]
-        self._where = (group, version, self.namespace, PLURALS[backend])
+        self._backend, self._poll, self._notice = BACKENDS[backend], poll, notice
+        self.kind = self._backend.kind
+        self._where = (
+            self._backend.group,
+            self._backend.version,
+            self.namespace,
+            self._backend.plural,
+        )
         api = client.ApiClient(configuration)
         self._jobs, self._core = client.CustomObjectsApi(api), client.CoreV1Api(api)
 
@@ -103,7 +107,7 @@ class Cluster:
 
     def pods(self, name: str) -> list[Any]:
         """Pods of a job's workers."""
-        call, selector = self._core.list_namespaced_pod, f"{POD_LABELS[self._backend]}={name}"
+        call, selector = self._core.list_namespaced_pod, f"{self._backend.job_label}={name}"
         what = f"list the pods of {self.kind} {name}"
         return self._ask(what, call, self.namespace, label_selector=selector).items
 
@@ -116,7 +120,7 @@ class Cluster:
         return self._core.read_namespaced_pod_log(
             pod,
             self.namespace,
-            container=CONTAINERS[self._backend],
+            container=self._backend.container,
             follow=True,
             timestamps=True,
             _preload_content=False,

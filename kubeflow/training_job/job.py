@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from components.errors import PipelineError, said
+from kubeflow.training_job.backends import BACKENDS
 from kubeflow.training_job.cluster import PATIENCE, Cluster, Refused
-from kubeflow.training_job.manifest import INDEX_LABELS
 from kubeflow.training_job.worker_logs import WorkerLogs
 
 Json = dict[str, Any]
@@ -54,7 +54,7 @@ class Job:
         self._troubled: dict[str, float] = {}  # pod -> since when it does not start
         self._ours: bool | None = None  # whether the job of this name is; None: not known
         self._cluster = Cluster(backend, namespace, self._poll, self._echo_once)
-        self._index_label = INDEX_LABELS[backend]
+        self._index_label = BACKENDS[backend].index_label
         self._logs = WorkerLogs(self._cluster, self._index, self._echo)
 
     def exists(self, name: str) -> bool:

@@ -12,24 +12,12 @@ import hashlib
 import os
 from typing import Any
 
+from kubeflow.training_job.backends import BACKENDS
 from kubeflow.training_job.settings import TrainingJobSettings
 from pipeline.config.pods import PodSettings
 
 Json = dict[str, Any]
 
-GROUPS = {"trainjob": ("trainer.kubeflow.org", "v1alpha1"), "tfjob": ("kubeflow.org", "v1")}
-KINDS = {"trainjob": "TrainJob", "tfjob": "TFJob"}
-PLURALS = {"trainjob": "trainjobs", "tfjob": "tfjobs"}
-CONTAINERS = {"trainjob": "node", "tfjob": "tensorflow"}  # the controllers look for these names
-# Which pods are a job's, and where a pod says which worker it is.
-POD_LABELS = {
-    "trainjob": "jobset.sigs.k8s.io/jobset-name",
-    "tfjob": "training.kubeflow.org/job-name",
-}
-INDEX_LABELS = {
-    "trainjob": "batch.kubernetes.io/job-completion-index",
-    "tfjob": "training.kubeflow.org/replica-index",
-}
 # Of a TFJob's pods; those of a TrainJob have them by the TrainingRuntime. Without them no network
 # policy knows the pods, and a sidecar of Istio's, as profiles have it, keeps a job from ending.
 _OWN_LABELS = {
@@ -54,7 +42,7 @@ def build(settings: TrainingJobSettings, name: str, command: list[str]) -> Json:
         name: of the job (`job_name`).
         command: that each worker runs.
     """
-    group, version = GROUPS[settings.job.backend]
+    backend = BACKENDS[settings.job.backend]
     metadata: Json = {"name": name, "labels": {"app.kubernetes.io/part-of": "vqvae-pipeline"}}
     pod, uid = os.environ.get("KFP_POD_NAME"), os.environ.get("KFP_POD_UID")
     if pod and uid:
@@ -66,8 +54,8 @@ def build(settings: TrainingJobSettings, name: str, command: list[str]) -> Json:
     else:
         spec = _train_job(settings, name, command)
     return {
-        "apiVersion": f"{group}/{version}",
-        "kind": KINDS[settings.job.backend],
+        "apiVersion": backend.api_version,
+        "kind": backend.kind,
         "metadata": metadata,
         "spec": spec,
     }
@@ -80,7 +68,7 @@ def _train_job(settings: TrainingJobSettings, name: str, command: list[str]) -> 
     )
     return {
         "runtimeRef": {
-            "apiGroup": "trainer.kubeflow.org",
+            "apiGroup": BACKENDS["trainjob"].group,
             "kind": "TrainingRuntime",
             "name": settings.job.runtime,
         },
@@ -112,7 +100,7 @@ def _tf_job(settings: TrainingJobSettings, command: list[str]) -> Json:
         volumes.append({"name": "shared-memory", "emptyDir": memory})
         mounts.append({"name": "shared-memory", "mountPath": "/dev/shm"})
     container = {
-        "name": CONTAINERS["tfjob"],
+        "name": BACKENDS["tfjob"].container,
         "image": settings.image,
         "command": command,
         "env": _environment(pod),

@@ -7,7 +7,6 @@ import io
 import os
 import sys
 import traceback
-from pathlib import Path
 
 import click
 
@@ -15,18 +14,15 @@ from components.errors import is_for_user, notes, one_line, written_for_user
 from components.trainer.preemption import Preempted
 from pipeline import user_path
 from pipeline.commands.data import data
+from pipeline.commands.exit_status import FAILED, INTERRUPTED, STOPPED, USAGE
 from pipeline.commands.models import decode, encode, sample
-from pipeline.commands.options import config_option, overrides_option
 from pipeline.commands.releases import releases
 from pipeline.commands.report import report
+from pipeline.commands.run import run
 from pipeline.commands.serve import serve
 from pipeline.commands.train import train
 from pipeline.config.config import ConfigError
 from pipeline.inference import local_addresses
-from pipeline.user_path import UserPath
-
-# Of a run that SIGTERM stopped after a checkpoint: the EX_TEMPFAIL of sysexits.h, try again.
-PREEMPTED = 75
 
 # TensorFlow, TFX and Beam take seconds to import: each command imports what it needs when it
 # runs, so that help and mistakes in the configuration answer at once.
@@ -64,30 +60,7 @@ def cli(debug: bool) -> None:
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be any bytes
 
 
-@cli.command()
-@config_option
-@click.option("--data", "data_path", type=UserPath(path_type=Path), help="Image TFRecords.")
-@click.option("--root", type=UserPath(path_type=Path), help="Run root.  [default: runs/NAME]")
-@overrides_option
-@click.option("--verbose", is_flag=True, help="Show the logs of TensorFlow, Beam and TFX.")
-def run(
-    config: str,
-    data_path: Path | None,
-    root: Path | None,
-    overrides: tuple[str, ...],
-    verbose: bool,
-) -> None:
-    """Runs the whole pipeline on this machine, from TFRecords to a release.
-
-    Exit status: 0 released, 3 finished but refused by the gate, 2 bad usage or configuration,
-    75 stopped by SIGTERM while training, after a checkpoint, 1 failed.
-    """
-    from pipeline.commands.run import run_and_show
-
-    sys.exit(run_and_show(config, data_path, root, overrides, verbose))
-
-
-for command in (data, train, report, encode, decode, sample, serve, releases):
+for command in (data, run, train, report, encode, decode, sample, serve, releases):
     cli.add_command(command)
 
 
@@ -106,7 +79,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -119,8 +92,8 @@ def main() -> None:
 
 def _status(error: Exception) -> int:
     if isinstance(error, ConfigError):
-        return 2
-    return PREEMPTED if isinstance(written_for_user(error), Preempted) else 1
+        return USAGE
+    return STOPPED if isinstance(written_for_user(error), Preempted) else FAILED
 
 
 if __name__ == "__main__":

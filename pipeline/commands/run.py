@@ -6,10 +6,12 @@ import contextlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 from rich.console import Console
 from rich.text import Text
 
@@ -18,19 +20,42 @@ from components.example_gen import spans
 from pipeline import component_ids as ids
 from pipeline.commands.console import console_on
 from pipeline.commands.display import RunDisplay, show_components, show_verdict
+from pipeline.commands.exit_status import NOT_BLESSED, RELEASED
 from pipeline.commands.log_file import libraries_to
+from pipeline.commands.options import config_option, overrides_option
 from pipeline.config import config as configuration
 from pipeline.config.config import Config, ConfigError
 from pipeline.local import run_lock
 from pipeline.local.root import Root
+from pipeline.user_path import UserPath
 
 if TYPE_CHECKING:
     from components.evaluator.results import Evaluation
     from components.release_store.rollout import Served
 
-RELEASED, NOT_BLESSED = 0, 3
 # The data set that the package carries, made when a run names no other.
 EMBEDDED = "digits"
+
+
+@click.command()
+@config_option
+@click.option("--data", "data_path", type=UserPath(path_type=Path), help="Image TFRecords.")
+@click.option("--root", type=UserPath(path_type=Path), help="Run root.  [default: runs/NAME]")
+@overrides_option
+@click.option("--verbose", is_flag=True, help="Show the logs of TensorFlow, Beam and TFX.")
+def run(
+    config: str,
+    data_path: Path | None,
+    root: Path | None,
+    overrides: tuple[str, ...],
+    verbose: bool,
+) -> None:
+    """Runs the whole pipeline on this machine, from TFRecords to a release.
+
+    Exit status: 0 released, 3 finished but refused by the gate, 2 bad usage or configuration,
+    75 stopped by SIGTERM while training, after a checkpoint, 1 failed.
+    """
+    sys.exit(run_and_show(config, data_path, root, overrides, verbose))
 
 
 def run_and_show(

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from components.errors import PipelineError
-from components.release_store import folder as folder_store
+from components.release_store import layout
 from pipeline.local.root import Root
 
 _RUNS = Path("runs")
@@ -50,7 +50,7 @@ def _newest(what: str, time_of: Callable[[Root], float | None], lacking: str, me
 
 
 def _released(root: Root) -> float | None:
-    versions = folder_store.versions(root.serving)
+    versions = layout.versions(root.serving)
     return _created(root.serving / "releases" / f"{versions[-1]}.json") if versions else None
 
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from components.object_store import Folder, is_remote
-from components.release_store import folder as folder_store
+from components.release_store import store as release_store
 from components.release_store.copies import ReleaseCopies
 
 
@@ -40,10 +40,7 @@ class FollowedStore:
 
     def versions(self) -> list[int]:
         """Versions of the releases, oldest first."""
-        if self._remote:
-            stems = (name.removesuffix(".json") for name in self._remote.names("releases"))
-            return sorted(int(stem) for stem in stems if stem.isdigit())
-        return folder_store.versions(self.location)
+        return release_store.versions(self.location)
 
     def folder(self, model: str, version: int) -> Path:
         """The SavedModel of a release.
@@ -52,7 +49,8 @@ class FollowedStore:
             PipelineError: there is no such release, or it is damaged.
         """
         if not self._copies:
-            return folder_store.get(self.location, version).path(model)
+            with release_store.opened(self.location, version, [model]) as release:
+                return release.path(model)
         path = self._copies.path(model, version)
         if not path.is_dir():
             self._copies.fetch(model, version)

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from components.errors import PipelineError
 from kubeflow.commands.compile import compile_command
 from kubeflow.compiler import lint
-from kubeflow.compiler.compile import BACKENDS, Places, compile_pipeline, to_yaml
+from kubeflow.compiler.backends import BACKENDS
+from kubeflow.compiler.compile import Places, compile_pipeline, to_yaml
 from pipeline.config import config as configuration
 from pipeline.config.config import ConfigError
 

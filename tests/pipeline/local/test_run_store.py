@@ -10,7 +10,8 @@ import pytest
 from components.evaluator import results
 from components.release_store import store as release_store
 from components.trainer.exported import saved_models
-from pipeline.commands.run import RELEASED, run_and_show
+from pipeline.commands.exit_status import RELEASED
+from pipeline.commands.run import run_and_show
 from pipeline.config import config as configuration
 from pipeline.local import lineage
 from pipeline.local.plan import plan_run
@@ -62,7 +63,7 @@ def no_training(monkeypatch, tmp_path):
         root.last_run.write_text(json.dumps(record))
         return components
 
-    monkeypatch.setattr("pipeline.commands.run.run_pipeline", run_pipeline)
+    monkeypatch.setattr("pipeline.local.plan.run_pipeline", run_pipeline)
     # A repetition finds what the run before has left; there is no ML Metadata to ask here.
     monkeypatch.setattr(lineage, "has_results_of_push", lambda metadata, push_id: True)
     judged = results.Evaluation({"nmse": 0.1}, {}, None, 0, "", [], True)
