@@ -34,7 +34,6 @@ from pipeline.progress import Progress
 LOGGER = logging.getLogger(__name__)
 
 _HELD_OUT = ("eval", "val", "validation", "test")  # the first that is there
-_KEPT = (decodable.PNG, decodable.JPEG)
 
 
 def open_folder(root: Path, progress: Progress) -> Source:
@@ -196,7 +195,7 @@ def _look(path: Path) -> _Seen:
     is_image = False
     try:
         with open(path, "rb") as file:
-            if not file.read(8).startswith(_KEPT):
+            if not file.read(8).startswith(image_file.KEPT):
                 file.seek(0)
                 Image.open(file)  # its header only: whatever else lies here may be huge
             is_image = True
@@ -214,7 +213,7 @@ def _look(path: Path) -> _Seen:
 
 
 def _look_at_image(data: bytes) -> _Seen:
-    kept = data.startswith(_KEPT)
+    kept = data.startswith(image_file.KEPT)
     if kept and (damage := decodable.damage(data)):
         return _Seen(None, reason=damage, is_image=True)
     with Image.open(io.BytesIO(data)) as image:

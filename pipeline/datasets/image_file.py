@@ -11,7 +11,10 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-_KEPT = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+from pipeline.datasets import decodable
+
+# How a file begins that stays as it is.
+KEPT = (decodable.PNG, decodable.JPEG)
 # Modes of eight bits that PNG stores as they are.
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
@@ -47,7 +50,7 @@ def png_or_jpeg(data: bytes) -> bytes:
         UnusableImage: Pillow cannot decode it. PNG and JPEG are not looked into.
         UnknownRange: wide integers without a declared range, numbers beyond theirs, or NaN.
     """
-    if data.startswith(_KEPT):
+    if data.startswith(KEPT):
         return data
     with _opened(data) as image:
         pixels = upright(image)

@@ -9,7 +9,7 @@ from pathlib import Path
 PROGRAM = """
 import contextlib, logging, os, sys
 from pathlib import Path
-from pipeline.log_file import libraries_to
+from pipeline.commands.log_file import libraries_to
 
 def say(write, *what):
     with contextlib.suppress(OSError):  # as C++ does

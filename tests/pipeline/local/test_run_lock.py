@@ -16,7 +16,7 @@ from pipeline.local.root import Root
 HOLDER = """
 import sys
 from pathlib import Path
-from pipeline import run_lock
+from pipeline.local import run_lock
 
 with run_lock.held(Path(sys.argv[1])):
     print("held", flush=True)
