@@ -14,7 +14,7 @@ from tfx.dsl.io import fileio
 
 from components import features
 from components.errors import PipelineError
-from components.evaluator.config import METRICS, GateConfig
+from components.evaluator.gate import METRICS, GateConfig
 
 _GATE_FILE = "gate.json"
 _NO_MODEL_NAME = ""  # TFMA's name of a model that is measured alone
