@@ -18,7 +18,7 @@ from components.evaluator.gate import METRICS, GateConfig
 HEIGHT = WIDTH = 8
 SIZE = HEIGHT * WIDTH
 LABELS = 3
-IMAGES = 60
+IMAGES = 100
 SHARDS = 2
 
 
