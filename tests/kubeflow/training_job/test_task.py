@@ -1,0 +1,131 @@
+"""The Trainer's task where several workers train."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.datasets import load_digits
+
+from components import features
+from components.errors import PipelineError
+from kubeflow.compiler.compile import Places, compile_pipeline
+from kubeflow.container.__main__ import run as run_container
+from kubeflow.training_job import task
+from kubeflow.training_job.staging import Staging
+from pipeline.config import config as configuration
+from tests.fixtures.fake_kubernetes_api import (
+    FakeCluster,
+    serving,
+)
+from tests.fixtures.training_jobs import IMAGE, settings
+
+
+def test_a_staging_folder_that_cannot_be_removed_hides_no_failure(tmp_path, monkeypatch, capsys):
+    class Failing:
+        def exists(self, name):
+            return False
+
+        def run(self, manifest, timeout):
+            monkeypatch.setattr(Staging, "remove", busy)
+            raise PipelineError("worker 0 ended with 1")
+
+    def busy(_):
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setenv("KFP_RUN_ID", "run")
+    invocation = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / "output.json")}}
+    several = settings()
+    several = several.model_copy(
+        update={"job": several.job.model_copy(update={"staging": str(tmp_path / "staging")})}
+    )
+    with pytest.raises(PipelineError, match="worker 0 ended with 1"):
+        task.run(several, "Trainer-vqvae", "executor", invocation, {}, Failing())
+    assert "may be left: OSError: [Errno 16] Device or resource busy" in capsys.readouterr().out
+
+
+def write_examples(folder: Path) -> None:
+    images = np.round(load_digits().images[:192] * 255 / 16).astype("uint8")
+    for split, part in (("train", images[:128]), ("eval", images[128:])):
+        place = folder / f"Split-{split}"
+        place.mkdir(parents=True)
+        with tf.io.TFRecordWriter(str(place / "examples-00000-of-00001.gz"), "GZIP") as writer:
+            for image in part:
+                feature = {
+                    features.IMAGE: tf.train.Feature(
+                        bytes_list=tf.train.BytesList(value=[image.tobytes()])
+                    ),
+                    features.PIXEL_VARIANCE: tf.train.Feature(
+                        float_list=tf.train.FloatList(value=[0.14])
+                    ),
+                    features.LABEL: tf.train.Feature(int64_list=tf.train.Int64List(value=[0])),
+                }
+                example = tf.train.Example(features=tf.train.Features(feature=feature))
+                writer.write(example.SerializeToString())
+
+
+@pytest.mark.slow
+def test_two_workers_train_one_model(tmp_path, monkeypatch):
+    """The task's own arguments, as compiled; the cluster starts what the task asks for."""
+    config = configuration.load(
+        "digits",
+        (
+            "training.workers=2",
+            "training.vqvae.steps=6",
+            "training.vqvae.batch_size=32",
+            f"kubeflow.training_job.staging={tmp_path}/staging",
+            "model.quantizer.num_codes=8",
+        ),
+    )
+    places = Places(IMAGE, "/data", f"{tmp_path}/serving", f"{tmp_path}/checkpoints")
+    spec = compile_pipeline(config, places)[0]
+    component = spec["components"]["Trainer-vqvae"]
+    container = spec["deploymentSpec"]["executors"]["Trainer-vqvae_executor"]["container"]
+    monkeypatch.setenv("VQVAE_MOUNT_ROOT", str(tmp_path))
+    write_examples(tmp_path / "minio/b/examples")
+    (tmp_path / "minio/b/graph").mkdir()
+    (tmp_path / "minio/b/graph/empty").write_text("")
+    parameters = spec["root"]["dag"]["tasks"]["Trainer-vqvae"]["inputs"]["parameters"]
+    invocation = {
+        "inputs": {
+            "parameterValues": {
+                name: source["runtimeValue"]["constant"]
+                for name, source in parameters.items()
+                if "runtimeValue" in source
+            },
+            "artifacts": {
+                "examples": {"artifacts": [{"uri": "minio://b/examples", "metadata": {
+                    "split_names": '["train", "eval"]'}}]},
+                "transform_graph": {"artifacts": [{"uri": "minio://b/graph"}]},
+            },
+        },
+        "outputs": {
+            "artifacts": {
+                name: {"artifacts": [{"name": name, "uri": f"minio://b/{name}", "type": each[
+                    "artifactType"]}]}
+                for name, each in component["outputDefinitions"]["artifacts"].items()
+            },
+            "outputFile": f"{tmp_path}/output.json",
+        },
+    }  # fmt: skip
+    monkeypatch.setattr("kubeflow.training_job.job._POLL", 0.2)
+    with serving(FakeCluster()) as cluster:
+        arguments = [text.replace("{{$}}", json.dumps(invocation)) for text in container["args"]]
+        try:
+            run_container(arguments)
+        finally:
+            logs = "\n".join(path.read_text() for path in sorted(cluster.logs.iterdir()))
+            print(logs[-6000:])
+        assert len(cluster.processes) == 2
+        assert cluster.jobs == {}
+    model = tmp_path / "minio/b/model/Format-Serving"
+    assert tf.saved_model.load(str(model)).signatures
+    output = json.loads((tmp_path / "output.json").read_text())
+    assert output["artifacts"]["model"]["artifacts"][0]["uri"] == "minio://b/model"
+    assert not list((tmp_path / "staging").iterdir())
+    # Both have the same step, in the one folder of checkpoints that they share.
+    (checkpoints,) = (tmp_path / "checkpoints").iterdir()
+    assert tf.train.latest_checkpoint(str(checkpoints)).endswith("ckpt-6")
