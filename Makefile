@@ -30,9 +30,11 @@ gpu-check: setup ## hold this machine's GPUs against its CPU, into benchmarks/gp
 	@.venv/bin/python -m benchmarks.gpu_check $(ARGS) > benchmarks/gpu.partial && \
 		mv benchmarks/gpu.partial benchmarks/gpu.md && cat benchmarks/gpu.md
 
-lint: setup ## check style and formatting
+lint: setup ## check style, types and shell scripts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/shellcheck scripts/*.sh .ci/run
 
 lock: setup ## resolve the dependencies of pyproject.toml into the lock files; ARGS=--upgrade
 	@PATH="$$PATH:.tools/uv/bin"; \
@@ -46,7 +48,7 @@ image-check: setup ## build the container image without Docker and run a compone
 	@scripts/image_check.sh
 
 clean: ## remove the environment and caches; runs/ and data/ stay
-	@rm -rf .venv .tools .pytest_cache .ruff_cache build dist *.egg-info
+	@rm -rf .venv .tools .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info
 	@find . -name __pycache__ -type d -not -path './runs/*' -not -path './data/*' -prune -exec rm -rf {} +
 
 .PHONY: help setup run test test-slow bench gpu-check lint lock image-check clean

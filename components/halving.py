@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
-Batch = TypeVar("Batch", bound=Sequence)
+
+class Sliceable(Protocol):
+    """What has a length and slices of its own kind: a list, or a tensor `[N, ...]`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Self: ...
+
+
+Batch = TypeVar("Batch", bound=Sliceable)
 Made = TypeVar("Made")
 
 
@@ -34,7 +43,7 @@ def by_halves(
     many others in batches.
 
     Args:
-        batch: whatever has a length and slices: a list, or a tensor [N, ...].
+        batch: the members.
         compute: of a batch.
         refusals: what it raises for members that it cannot use.
 

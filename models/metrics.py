@@ -162,7 +162,7 @@ def code_usage(sums: Sums) -> float:
     """Share of the K codes that occur at least once in the split, 0 to 1."""
     if not sums.codes or sums.code_counts is None:
         return math.nan
-    return _share(np.count_nonzero(sums.code_counts), sums.num_codes)
+    return _share(int(np.count_nonzero(sums.code_counts)), sums.num_codes)
 
 
 def perplexity(sums: Sums) -> float:

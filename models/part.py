@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 
 class Part(NamedTuple):
-    """Part `index` of `of` equally large ones, in the order of the batch's rows.
+    """Part `number`, from 0, of `of` equally large ones, in the order of the batch's rows.
 
     The networks are told it, so that what they draw at random is drawn for the whole batch, or
     differs from part to part, without knowing how the parts are spread over devices.
     """
 
-    index: int = 0
+    number: int = 0
     of: int = 1
 
 

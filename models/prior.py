@@ -271,10 +271,10 @@ class PixelCNNSteps:
         x = before + tf.gather(shared.places, column)  # (N, units)
         stacked = state, tf.gather(shared.contributions, column, axis=2), *self._positions
         entered = []
-        for last, contribution, *weights in zip(*map(tf.unstack, stacked), strict=True):
+        for last, contribution, *own in zip(*map(tf.unstack, stacked), strict=True):
             entered.append(x)
             window = tf.concat([last, x], axis=-1)  # (N, (reach + 1)·units)
-            weights = gated.PositionWeights(*weights)
+            weights = gated.PositionWeights(*own)
             x = gated.residual(weights, x, tf.matmul(window, weights.kernel) + contribution)
         last = tf.stack(entered)
         if self._reach > 1:

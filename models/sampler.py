@@ -116,7 +116,7 @@ def generate(steps: Steps, select: Select, codes, rows_given=0) -> tf.Tensor:
         if not several:
             return select(position, steps.logits(u, 0))
         # Not a loop of the graph, which would hand on all weights at every step.
-        chosen = []
+        chosen: list[tf.Tensor] = []
         for group in range(*several):
             if group:
                 u = steps.extend(u, group - 1, chosen[-1])

@@ -8,7 +8,7 @@ ImageExampleGen ── StatisticsGen ── SchemaGen ── ExampleValidator �
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
@@ -24,8 +24,15 @@ from components.example_gen.component import ImageExampleGen
 from components.pusher.component import ReleasePusher
 from components.tokenizer.component import Tokenizer
 from components.trainer.component import StageTrainer
-from components.trainer.config import PriorSettings, TrainerSettings, VQVAESettings
+from components.trainer.config import (
+    Precision,
+    PriorSettings,
+    StrategyName,
+    TrainerSettings,
+    VQVAESettings,
+)
 from components.transform.component import ImageTransform
+from models.config import NetworkConfig
 from models.memory import images_at_once
 from pipeline import component_ids as ids
 from pipeline.config.config import Config
@@ -270,7 +277,24 @@ def _prior_settings(config: Config, run: Run) -> PriorSettings:
     )
 
 
-def _shared_settings(config: Config, run: Run) -> dict[str, object]:
+class _SharedSettings(TypedDict):
+    """What a Trainer is given of either stage."""
+
+    network: NetworkConfig
+    seed: int
+    cache_mib: int
+    shuffle_mib: int
+    warm_start: bool
+    strategy: StrategyName
+    mixed_precision: Precision
+    steps_per_call: int
+    recompute: bool
+    jit_compile: bool | Literal["auto"]
+    deterministic: bool | Literal["auto"]
+    checkpoints: str
+
+
+def _shared_settings(config: Config, run: Run) -> _SharedSettings:
     return {
         "network": config.network,
         "seed": config.training.seed,

@@ -21,7 +21,7 @@ class BaselineSpec(component_spec.ComponentSpec):
         "image_shape": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
-    INPUTS = {}
+    INPUTS: dict[str, component_spec.ChannelParameter] = {}
     OUTPUTS = {
         "baseline_model": component_spec.ChannelParameter(type=standard_artifacts.Model),
     }

@@ -87,7 +87,8 @@ class _SumsCombiner(beam.CombineFn):
     def __init__(self, key: tfma.metrics.MetricKey, num_codes: int, image: Sequence[int]) -> None:
         self._key = key
         self._num_codes = num_codes
-        self._image = tuple(image)
+        height, width, channels = image
+        self._image = (height, width, channels)
 
     def create_accumulator(self) -> metrics.Sums | None:
         return None  # K is known with the first output

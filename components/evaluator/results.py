@@ -14,7 +14,8 @@ from tfx.dsl.io import fileio
 
 from components import features
 from components.errors import PipelineError
-from components.evaluator.gate import METRICS, GateConfig
+from components.evaluator.gate import GateConfig
+from models.metrics import METRICS
 
 _GATE_FILE = "gate.json"
 _NO_MODEL_NAME = ""  # TFMA's name of a model that is measured alone

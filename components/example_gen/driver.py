@@ -47,7 +47,7 @@ class Driver(driver.FileBasedDriver):
         range_config: range_config_pb2.RangeConfig | None = None,
         input_base_uri: str | None = None,
     ) -> InputProcessor:
-        return InputProcessor(input_base_uri, splits, range_config)
+        return InputProcessor(input_base_uri or "", splits, range_config)  # TFX always has one
 
     def resolve_exec_properties(
         self,

@@ -253,8 +253,8 @@ def _tell_lacking_classes(results: list[FileResult], input_base: str) -> None:
         for split, found in result.classes.items():
             classes.setdefault(split, set()).update(found)
     everywhere = set().union(*classes.values())
-    for split, found in sorted(classes.items()):
-        if found and (lacking := sorted(everywhere - found)):
+    for split, own in sorted(classes.items()):
+        if own and (lacking := sorted(everywhere - own)):
             few = ", ".join(map(str, lacking[:_CLASSES_NAMED]))
             more = f" and {len(lacking) - _CLASSES_NAMED:,} more" * (len(lacking) > _CLASSES_NAMED)
             _LOGGER.warning(

@@ -7,6 +7,7 @@ it decides between the cache and the executor; the executor asks for the files t
 from __future__ import annotations
 
 import fnmatch
+import functools
 import hashlib
 import json
 import os
@@ -69,11 +70,11 @@ def find(
     if range_config is not None and range_config.HasField("static_range"):
         wanted = range_config.static_range.start_span_number
     chosen: spans.Folder | None = None
-    found = []
+    found: list[SplitFiles] = []
     for split in splits:
         folder_pattern, last = os.path.split(split.pattern)
         folder = spans.newest(
-            input_base, folder_pattern, lambda path, last=last: bool(_names(path, last)), wanted
+            input_base, folder_pattern, functools.partial(_has_files, last), wanted
         )
         if folder is None:
             where = os.path.join(input_base, split.pattern)
@@ -111,6 +112,10 @@ def tfrecords(folder: str) -> list[str]:
                 f"data: the name of {os.path.join(folder, name)!a} is not UTF-8; rename the file"
             ) from None
     return names
+
+
+def _has_files(last: str, folder: str) -> bool:
+    return bool(_names(folder, last))
 
 
 def _names(folder: str, last: str) -> list[str]:

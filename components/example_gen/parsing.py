@@ -188,7 +188,7 @@ def _suggestion(found: Mapping[str, tf.train.Feature], names: FeatureNames) -> s
     }
     if not lengths:
         return ""
-    settings = f"; set data.features.image={max(lengths, key=lengths.get)}"
+    settings = f"; set data.features.image={max(lengths, key=lengths.__getitem__)}"
     if names.label not in found:
         labels = [name for name, value in found.items() if _may_be_label(name, value)]
         settings += f" and data.features.label={min(labels)}" if labels else ""

@@ -126,8 +126,9 @@ def sort_records(
                 result.records += 1
     except record_file.DamagedFile as error:
         result.error = str(error)
-    for writer in (*shards.values(), rejected):
+    for writer in shards.values():
         writer.close()
+    rejected.close()
     result.classes = {name: sorted(found) for name, found in classes.items()}
     return result
 
@@ -161,12 +162,13 @@ def _sort(
         label_type = parsing.label_type(part[0].numpy(), names)
         assign = _assignment(num_buckets, partition_feature, names, label_type)
         canonical = np.full(len(part), parsing.is_canonical(names, label_type))
-        return _Sorted(*(tensor.numpy() for tensor in assign(part)), canonical)
+        buckets, labels, has_label = (tensor.numpy() for tensor in assign(part))
+        return _Sorted(buckets, labels, has_label, canonical)
 
     nothing = np.array([False])
     unusable = _Sorted(np.array([_UNUSABLE]), np.array([0]), nothing, nothing)
     parts = [part.made or unusable for part in by_halves(records, assigned, parsing.REFUSALS)]
-    return _Sorted(*map(np.concatenate, zip(*parts, strict=True)))
+    return _Sorted._make(map(np.concatenate, zip(*parts, strict=True)))
 
 
 @functools.cache  # traced once per process, not once per file

@@ -105,8 +105,8 @@ def _matches(folder: str, component: str) -> list[tuple[str, dict[str, str]]]:
     rule += re.escape(component[literal:])
     with os.scandir(folder) as entries:
         named = ((entry.name, re.fullmatch(rule, entry.name)) for entry in entries)
-        found = [(name, match.groupdict()) for name, match in named if match]
-    return [(name, values) for name, values in found if os.path.isdir(os.path.join(folder, name))]
+        fitting = [(name, match.groupdict()) for name, match in named if match]
+    return [(name, values) for name, values in fitting if os.path.isdir(os.path.join(folder, name))]
 
 
 def _span_and_version(path: str, values: dict[str, str]) -> tuple[int, int | None]:

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import tempfile
@@ -43,7 +44,7 @@ from components.release_store import bucket_decision, bucket_push, rollout
 from components.release_store.bucket_decision import Decision
 from components.release_store.bucket_push import GivenUpError
 from components.release_store.check import complete
-from components.release_store.release import LATEST, MODELS, Release, StoreError, stage
+from components.release_store.release import MODELS, Release, StoreError, stage
 from components.release_store.rollout import Rollout, Served
 
 # Never there: a write to it on a condition must be refused.
@@ -86,7 +87,7 @@ def publish(
                 return manifest
         except GivenUpError:
             # Another writer took this one for dead: all again, as a new version.
-            bucket_push.give_up(folder, lambda before, own=version: {own} - before.pushed)
+            bucket_push.give_up(folder, functools.partial(_unless_pushed, version))
             version, released = bucket_push.take(folder, push_id, instead_of=version)
     raise StoreError(
         f"nothing released to {store}: other writers gave up {_TRIES} versions of this push while "
@@ -125,7 +126,9 @@ def set_canary(store: str, version: int | None) -> Served:
         _check_present(folder, version, before)
         return _with(before, after, version)
 
-    return bucket_decision.decide(folder, canary_set).served
+    now = bucket_decision.decide(folder, canary_set).served
+    assert now is not None  # there is no canary where nothing is served
+    return now
 
 
 def served(store: str) -> Served | None:
@@ -164,28 +167,22 @@ def prune(store: str, keep: int) -> list[int]:
     return bucket_push.give_up(folder, old)
 
 
-def fetch(store: str, version: int, models: Sequence[str], target: Path) -> Release | None:
+def fetch(store: str, version: int, models: Sequence[str], target: Path) -> Release:
     """Copies models of a release to this machine.
 
     Args:
         store: URI of the store.
-        version: which release; `LATEST` for the stable one.
+        version: which release.
         models: which of `MODELS`.
         target: folder for them, laid out as a store.
 
     Returns:
-        the release in `target`, its picture included; None if the stable one is asked for and
-        there is none.
+        the release in `target`, its picture included.
 
     Raises:
         StoreError: no such release, or a file that is not as it was released.
     """
     folder = Folder(store)
-    if version == LATEST:
-        now = bucket_decision.read(folder).served
-        if now is None:
-            return None
-        version = now.stable
     manifest = _existing(folder, version)
     expected = _files(manifest, version, models)
     folder.download(list(expected), target)
@@ -221,6 +218,10 @@ def _release(folder: Folder, staging: Path, version: int, label: Rollout) -> Non
         return _with(before, rollout.released(before.served, version, label), version)
 
     bucket_decision.decide(folder, released)
+
+
+def _unless_pushed(version: int, decision: Decision) -> set[int]:
+    return {version} - decision.pushed
 
 
 def _with(before: Decision, served: Served, *pushed: int) -> Decision:

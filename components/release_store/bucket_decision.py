@@ -105,10 +105,10 @@ def repeat(folder: Folder) -> None:
     for attempt in range(_TRIES):
         # Read before the decision: another writer's newer one would have changed it.
         found = folder.read_stamped(_LATEST)
-        config = folder.read(_CONFIG)
-        decision = _parse(folder, config.decode())
-        latest = {"version": decision.served.stable}
-        if first := _FIRST_LINE.match(config.decode()):
+        config = (folder.read(_CONFIG) or b"").decode()
+        served = models_config.parse(config, f"{folder.uri}/{_CONFIG}")
+        latest: dict[str, int | str] = {"version": served.stable}
+        if first := _FIRST_LINE.match(config):
             latest["decision"] = first[1]
         data = to_json(latest).encode()
         if found and found.data == data:
@@ -120,6 +120,7 @@ def repeat(folder: Folder) -> None:
 
 
 def _render(folder: Folder, decision: Decision) -> str:
+    assert decision.served is not None  # nobody decides that nothing is served
     pushed, removed = _ranges(decision.pushed), _ranges(decision.removed)
     first = f"# decision {uuid.uuid4().hex}; pushed {pushed}; removed {removed}\n"
     return first + models_config.render(folder.uri, SERVED, decision.served)

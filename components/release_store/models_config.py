@@ -75,4 +75,4 @@ def parse(text: str, where: str | Path) -> Served:
             f"{where}: names no release, or not the same for all models; name one again with "
             "`vqvae releases promote VERSION`"
         )
-    return Served(*stable, next(iter(canary), None), tuple(versions))
+    return Served(next(iter(stable)), next(iter(canary), None), tuple(versions))

@@ -12,7 +12,7 @@ from typing import Any
 
 from components.object_store import is_remote
 from components.release_store import bucket, folder
-from components.release_store.release import LATEST, Release, StoreError
+from components.release_store.release import Release, StoreError
 from components.release_store.rollout import Rollout, Served
 
 
@@ -35,26 +35,38 @@ def publish(
 
 
 @contextlib.contextmanager
-def opened(store: str, version: int, models: Sequence[str]) -> Iterator[Release | None]:
+def opened(store: str, version: int, models: Sequence[str]) -> Iterator[Release]:
     """A release with some of its models at local paths, for as long as the context lasts.
 
     Args:
         store: folder or URI of the store.
-        version: which release; `LATEST` for the stable one.
+        version: which release.
         models: which of `release.MODELS` are needed.
-
-    Yields:
-        the release; None if the stable one is asked for and nothing was released yet.
 
     Raises:
         StoreError: no such release, or it is damaged.
     """
     if not is_remote(store):
-        latest = version == LATEST
-        yield folder.latest(store) if latest else folder.get(store, version)
+        yield folder.get(store, version)
         return
     with tempfile.TemporaryDirectory(prefix="release-") as target:
         yield bucket.fetch(store, version, models, Path(target))
+
+
+@contextlib.contextmanager
+def opened_stable(store: str, models: Sequence[str]) -> Iterator[Release | None]:
+    """The stable release, as `opened`; None where nothing was released yet.
+
+    Raises:
+        StoreError: the store does not say which is stable, or that one is damaged.
+    """
+    if not is_remote(store):
+        yield folder.latest(store)
+    elif (now := bucket.served(store)) is None:
+        yield None
+    else:
+        with opened(store, now.stable, models) as release:
+            yield release
 
 
 def plan(store: str, run_key: str) -> tuple[int, str]:
@@ -73,9 +85,10 @@ def plan(store: str, run_key: str) -> tuple[int, str]:
     """
     if not is_remote(store):
         folder.finish_pending(store)
-    stable = _manifest(store, LATEST)
-    if stable is None:
-        return 0, uuid.uuid4().hex
+    with opened_stable(store, []) as release:
+        if release is None:
+            return 0, uuid.uuid4().hex
+        stable = release.manifest
     for manifest in (stable, _canary(store)):
         baseline = manifest.get("baseline_requested", 0)
         if (
@@ -113,17 +126,13 @@ def prune(store: str, keep: int) -> list[int]:
     return _of(store).prune(store, keep)
 
 
-def _manifest(store: str, version: int) -> dict[str, Any] | None:
-    with opened(store, version, []) as release:
-        return release.manifest if release else None
-
-
 def _canary(store: str) -> dict[str, Any]:
     """The canary's manifest, where there is a canary and it is whole."""
     with contextlib.suppress(StoreError):
         now = served(store)
         if now is not None and now.canary is not None:
-            return _manifest(store, now.canary)
+            with opened(store, now.canary, []) as release:
+                return release.manifest
     return {}
 
 

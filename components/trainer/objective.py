@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import keras
@@ -9,9 +10,15 @@ import numpy as np
 import tensorflow as tf
 
 from components.trainer.records import Batch
-from components.trainer.source import Source
 from models.part import Part
 from models.updates import Updates
+
+
+class HeldOut(Protocol):
+    """A held-out split."""
+
+    def once(self, batch_size: int) -> Iterable[Batch]:
+        """Every record once, in an order that is always the same; the last batch may be smaller."""
 
 
 class Objective(Protocol):
@@ -52,7 +59,7 @@ class Objective(Protocol):
             means: of losses and statistics, over the steps between two evaluations.
         """
 
-    def evaluate(self, held_out: Source) -> dict[str, float]:
+    def evaluate(self, held_out: HeldOut) -> dict[str, float]:
         """Scalars over the whole held-out split."""
 
     def show(self, step: int) -> None:

@@ -30,7 +30,7 @@ class Preemption:
     def __init__(self, notify: Callable[[], None] = lambda: None) -> None:
         self.requested = False
         self._notify = notify
-        self._previous: object = None
+        self._previous: Callable[[int, FrameType | None], object] | int | None = None
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Preemption:

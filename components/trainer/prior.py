@@ -15,9 +15,9 @@ from components.trainer import run, warm_start
 from components.trainer.config import PriorSettings
 from components.trainer.executor import BASELINE
 from components.trainer.export import export
+from components.trainer.objective import HeldOut
 from components.trainer.pictures import image_grid
 from components.trainer.records import Batch, parse_codes, read_num_classes
-from components.trainer.source import Source
 from components.trainer.strategy import build_strategy, is_chief
 from models.export import restore_vqvae
 from models.memory import codes_at_once
@@ -89,7 +89,7 @@ class PriorObjective:
 
     def loss(self, batch: Batch, step: tf.Tensor, part: Part) -> dict[str, Any]:
         labels = self._hide_some(batch[features.LABEL], step, part)
-        key = tf.stack([tf.constant(self._seed, tf.int64), step * part.of + part.index])
+        key = tf.stack([tf.constant(self._seed, tf.int64), step * part.of + part.number])
         log_prob = self.model.log_prob(batch[features.CODES], labels, dropout_key=key)
         return {"loss": -tf.reduce_mean(log_prob) / self._codes_per_image, "statistics": {}}
 
@@ -103,7 +103,7 @@ class PriorObjective:
         # Drawn for the whole batch, of which this is a part.
         count = tf.shape(labels)[0]
         drawn = tf.random.stateless_uniform([count * part.of], seed, alg="philox")
-        hidden = drawn[part.index * count : (part.index + 1) * count] < fraction
+        hidden = drawn[part.number * count : (part.number + 1) * count] < fraction
         return tf.where(hidden, features.NO_LABEL, labels)
 
     def describe(self, means: dict[str, np.ndarray]) -> dict[str, float]:
@@ -113,7 +113,7 @@ class PriorObjective:
     def check(self, means: dict[str, np.ndarray]) -> None:
         pass
 
-    def evaluate(self, held_out: Source) -> dict[str, float]:
+    def evaluate(self, held_out: HeldOut) -> dict[str, float]:
         conditional, unconditional, images = 0.0, 0.0, 0
         prior = self.model
         at_once = codes_at_once(prior.config, prior.code_shape, prior.num_codes)

@@ -110,8 +110,11 @@ class Source:
         """
         if batch_size % share.of:
             raise ValueError(f"batch_size must be a multiple of {share.of}. Received: {batch_size}")
-        read = self._from_memory if self.in_memory else self._streamed
-        batches, part = read(batch_size, seed, start, share), batch_size // share.of
+        if self._arrays is not None:
+            batches = self._from_memory(self._arrays, batch_size, seed, start, share)
+        else:
+            batches = self._streamed(batch_size, seed, start, share)
+        part = batch_size // share.of
         if augment is not None:
 
             def augmented(index, batch):
@@ -128,8 +131,10 @@ class Source:
         files = tf.data.Dataset.from_tensor_slices(self._files)
         return _by_turns(files).batch(batch_size).map(self._parse, **_PARALLEL).prefetch(2)
 
-    def _from_memory(self, batch_size: int, seed: int, start: int, share: Share) -> tf.data.Dataset:
-        count, arrays, part = sum(self._counts), self._arrays, batch_size // share.of
+    def _from_memory(
+        self, arrays: Batch, batch_size: int, seed: int, start: int, share: Share
+    ) -> tf.data.Dataset:
+        count, part = sum(self._counts), batch_size // share.of
         first_epoch, offset = divmod(start * batch_size, count)
 
         def order(epoch):

@@ -15,6 +15,7 @@ from components.trainer import run, warm_start
 from components.trainer.augment import build_augment
 from components.trainer.config import VQVAESettings
 from components.trainer.executor import BASELINE
+from components.trainer.objective import HeldOut
 from components.trainer.pictures import image_grid
 from components.trainer.records import Batch, parse_images, read_pixel_variance
 from components.trainer.source import Source
@@ -120,7 +121,7 @@ class VQVAEObjective:
                 "or a lower training.vqvae.learning_rate"
             )
 
-    def evaluate(self, held_out: Source) -> dict[str, float]:
+    def evaluate(self, held_out: HeldOut) -> dict[str, float]:
         config = self.model.config
         sums = metrics.Sums.zero(self.model.quantizer.num_codes, config.image.hwc)
         for batch in held_out.once(images_at_once(config)):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +98,7 @@ def _boolean(text: str) -> bool:
     return {"true": True, "false": False}[text.lower()]
 
 
-_READERS = {
+_READERS: dict[str, Callable[[str], object]] = {
     "STRING": str,
     "NUMBER_INTEGER": int,
     "NUMBER_DOUBLE": float,
@@ -173,8 +175,8 @@ def _versions(client: kfp.Client, connection: Connection, pipeline_id: str) -> l
     token = ""
     while True:
         page = connection.patiently(
-            lambda token=token: client.list_pipeline_versions(
-                pipeline_id, page_token=token, page_size=_PAGE
+            functools.partial(
+                client.list_pipeline_versions, pipeline_id, page_token=token, page_size=_PAGE
             )
         )
         found += page.pipeline_versions or []

@@ -9,6 +9,7 @@ may end the run that it has going.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -97,7 +98,7 @@ def apply(
         kept = same[0].recurring_run_id
     stale = [each.recurring_run_id for each in ours if each.recurring_run_id != kept]
     for schedule_id in stale:
-        connection.patiently(lambda one=schedule_id: client.delete_recurring_run(one))
+        connection.patiently(functools.partial(client.delete_recurring_run, schedule_id))
     return Applied(kept, created, paused, len(stale), foreign)
 
 
@@ -107,8 +108,11 @@ def schedules(client: kfp.Client, connection: Connection) -> list[Any]:
     token = ""
     while True:
         page = connection.patiently(
-            lambda token=token: client.list_recurring_runs(
-                page_token=token, page_size=_PAGE, namespace=connection.namespace
+            functools.partial(
+                client.list_recurring_runs,
+                page_token=token,
+                page_size=_PAGE,
+                namespace=connection.namespace,
             )
         )
         found += page.recurring_runs or []
@@ -139,7 +143,7 @@ def change(client: kfp.Client, connection: Connection, name: str, verb: str) -> 
     """
     method = getattr(client, f"{verb}_recurring_run")
     for each in named(client, connection, name):
-        connection.patiently(lambda one=each.recurring_run_id: method(one))
+        connection.patiently(functools.partial(method, each.recurring_run_id))
 
 
 def version_name(client: kfp.Client, connection: Connection, schedule: Any) -> str:

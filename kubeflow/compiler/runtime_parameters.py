@@ -39,7 +39,7 @@ def runtime_parameters(config: Config, data: str) -> list[RuntimeParameter]:
         )
     ]
     for stage, settings in (("vqvae", config.training.vqvae), ("prior", config.training.prior)):
-        places = (
+        places: tuple[tuple[str, str], ...] = (
             (ids.TRAINERS[stage], "custom_config/settings/stage/steps"),
             (ids.TRAINERS[stage], "train_args/num_steps"),
             (ids.PUSHER, f"config/training/{stage}/steps"),

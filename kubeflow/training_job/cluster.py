@@ -98,9 +98,15 @@ class Cluster:
     def delete(self, name: str, patience: float | None = None) -> None:
         """Has a job removed after all that it owns, if it is still there."""
         call = self._jobs.delete_namespaced_custom_object
-        options = {"patience": patience, "propagation_policy": "Foreground"}
         try:
-            self._ask(f"delete {self.kind} {name}", call, *self._where, name, **options)
+            self._ask(
+                f"delete {self.kind} {name}",
+                call,
+                *self._where,
+                name,
+                patience=patience,
+                propagation_policy="Foreground",
+            )
         except Refused as error:
             if error.status != 404:
                 raise

@@ -158,5 +158,6 @@ def _environment(pod: PodSettings) -> list[Json]:
 def _resources(pod: PodSettings) -> Json:
     amounts = {"cpu": pod.cpu, "memory": pod.memory}
     if pod.gpu_count:
+        assert pod.gpu_type is not None  # the defaults name one
         amounts[pod.gpu_type] = str(pod.gpu_count)
     return {"requests": amounts, "limits": amounts}

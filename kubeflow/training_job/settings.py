@@ -11,6 +11,12 @@ from pipeline.config.pods import PodSettings, TrainingJobConfig
 _OF_THE_RUNTIME = ("node_selector", "tolerations", "volumes", "shared_memory")
 
 
+class StagedTrainingJob(TrainingJobConfig):
+    """How the workers are started, with the staging place that they need."""
+
+    staging: str
+
+
 class TrainingJobSettings(Section):
     """Workers of one training.
 
@@ -23,7 +29,7 @@ class TrainingJobSettings(Section):
 
     image: str
     workers: Positive
-    job: TrainingJobConfig
+    job: StagedTrainingJob
     pod: PodSettings
 
 
@@ -53,6 +59,6 @@ def for_component(config: Config, component: str, image: str) -> TrainingJobSett
     return TrainingJobSettings(
         image=image,
         workers=config.training.workers,
-        job=job,
+        job=StagedTrainingJob(**job.model_dump()),
         pod=config.kubeflow.pod(component),
     )

@@ -18,19 +18,18 @@ class Staging:
 
     def __init__(self, place: str):
         self.place = place.rstrip("/")
-        self._remote = Folder(place) if is_remote(place) else None
-        self._path = None if self._remote else Path(place)
+        self._folder: Folder | Path = Folder(place) if is_remote(place) else Path(place)
 
     def put(self, source: Path, name: str) -> None:
         """Copies a file or a folder to `name`, in place of what an earlier try has left there."""
-        if self._remote:
+        if isinstance(self._folder, Folder):
             if source.is_dir():
-                self._remote.delete(list(self._remote.find(name)))
-                self._remote.upload(source, name)
+                self._folder.delete(list(self._folder.find(name)))
+                self._folder.upload(source, name)
             else:
-                self._remote.put({name: source})
+                self._folder.put({name: source})
             return
-        target = self._path / name
+        target = self._folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.rmtree(target, ignore_errors=True)
@@ -40,15 +39,15 @@ class Staging:
 
     def local(self) -> Path:
         """All of it as a local folder: the volume's own, or a copy."""
-        if self._path:
-            return self._path
+        if isinstance(self._folder, Path):
+            return self._folder
         target = Path(tempfile.mkdtemp(prefix="staging-"))
-        self._remote.download(list(self._remote.find()), target)
+        self._folder.download(list(self._folder.find()), target)
         return target
 
     def remove(self) -> None:
         """Removes it."""
-        if self._remote:
-            self._remote.delete(list(self._remote.find()))
+        if isinstance(self._folder, Folder):
+            self._folder.delete(list(self._folder.find()))
         else:
-            shutil.rmtree(self._path, ignore_errors=True)
+            shutil.rmtree(self._folder, ignore_errors=True)

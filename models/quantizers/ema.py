@@ -119,6 +119,6 @@ class EMAQuantizer(VectorQuantizer):
         flat = tf.pad(flat, [[0, 1 - tf.minimum(count, 1)], [0, 0]])
         if part.of == 1:
             return tf.gather(flat, chosen)
-        local = chosen - part.index * count
+        local = chosen - part.number * count
         held = (local >= 0) & (local < count)
         return tf.where(held[:, None], tf.gather(flat, tf.where(held, local, 0)), 0.0)

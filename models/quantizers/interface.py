@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+import keras
 import tensorflow as tf
 
 from models.part import WHOLE, Part
@@ -45,10 +46,12 @@ class Quantizer(Protocol):
     Attributes:
         num_codes: K.
         groups: g, codes per position.
+        variables: all of its state.
     """
 
     num_codes: int
     groups: int
+    variables: list[keras.Variable]
 
     def __call__(self, z, training: bool = False, part: Part = WHOLE) -> Quantized:
         """Quantizes float `[..., D]`. ValueError if the last dimension is not D."""

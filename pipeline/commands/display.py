@@ -12,6 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from rich.console import JustifyMethod
+    from rich.status import Status
+
     from components.evaluator.results import Check, Evaluation
     from components.trainer.progress import Progress
     from pipeline.local.runner import ComponentRun
@@ -30,7 +33,7 @@ class RunDisplay(logging.Handler):
     def __init__(self, console: Console):
         super().__init__(logging.INFO)
         self._console = console
-        self._status = None
+        self._status: Status | None = None
         self._last_line = 0.0
 
     def __call__(self, component: ComponentRun) -> None:
@@ -101,13 +104,14 @@ def show_verdict(console: Console, evaluation: Evaluation) -> None:
     from components.evaluator.results import describe_check, format_number
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, justify in (
+    columns: tuple[tuple[str, JustifyMethod], ...] = (
         ("metric", "left"),
         ("held-out", "right"),
         ("last release", "right"),
         ("threshold", "left"),
         ("", "left"),
-    ):
+    )
+    for name, justify in columns:
         table.add_column(name, justify=justify)
     checks: dict[str, list[Check]] = {}
     for check in evaluation.checks:

@@ -8,7 +8,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from click.core import ParameterSource
@@ -143,7 +143,8 @@ class ModelOptions:
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options to a command, which gets them as one argument `where`."""
 
-    def wrapped(**arguments) -> None:
+    @functools.wraps(command)
+    def wrapped(**arguments: Any) -> None:
         values = {
             field.name: arguments.pop(field.name) for field in dataclasses.fields(ModelOptions)
         }
@@ -151,8 +152,6 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
         _check_usage(where)
         command(where=where, **arguments)
 
-    wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
-    wrapped.__click_params__ = getattr(command, "__click_params__", [])
     for option in reversed((*_ON_DISK, *_SERVED)):
         wrapped = option(wrapped)
     return wrapped

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 class ProgressBar:
@@ -17,7 +20,9 @@ class ProgressBar:
 
     def __init__(self, stream: TextIO | None = None, every: int = 100):
         self._stream, self._every = stream or sys.stderr, every
-        self._progress = self._task = self._stage = None
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._stage: str | None = None
 
     def __enter__(self) -> ProgressBar:
         if self._stream.isatty():
@@ -41,7 +46,7 @@ class ProgressBar:
         """Tells how much is done of a stage, and of how much (None: unknown)."""
         if self._progress is None:
             return
-        if stage != self._stage:
+        if self._task is None or stage != self._stage:
             if self._task is not None:
                 self._progress.remove_task(self._task)
             self._stage, self._task = stage, self._progress.add_task(stage, total=total)

@@ -14,7 +14,7 @@ from components.errors import PipelineError
 from components.release_store import model_card
 from components.release_store import store as release_store
 from components.release_store.check import differences
-from components.release_store.release import LATEST, MODELS, StoreError
+from components.release_store.release import MODELS, StoreError
 from components.release_store.rollout import Served
 from pipeline.commands.log_file import libraries_to
 from pipeline.commands.options import root_option
@@ -75,7 +75,7 @@ def list_releases(store: str) -> None:
     served, problem = None, None
     try:
         served = release_store.served(store)
-        with release_store.opened(store, LATEST, []):
+        with release_store.opened_stable(store, []):
             pass
     except StoreError as error:
         problem = error

@@ -67,7 +67,10 @@ def mirror(
     follow: bool,
     server_path: Path | None,
     grace_seconds: float,
-    **following: object,
+    poll_seconds: float,
+    host: str,
+    port: int,
+    unhealthy_after: float,
 ) -> None:
     """Copies the releases that a store in a bucket serves to a folder, for TensorFlow Serving.
 
@@ -83,7 +86,7 @@ def mirror(
     os.umask(0o022)  # the server is another user, most often
     with mirroring(store, folder, server_path, grace_seconds) as mirrored:
         if follow:
-            _follow(mirrored, store, **following)
+            _follow(mirrored, store, poll_seconds, host, port, unhealthy_after)
         else:
             _once(mirrored, store)
 

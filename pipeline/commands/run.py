@@ -72,7 +72,7 @@ def run_and_show(
         Exception: what the component that failed raised.
     """
     config = configuration.load(source, overrides)
-    root = Root((root or Path("runs") / config.name).absolute())
+    place = Root((root or Path("runs") / config.name).absolute())
     data = data or (Path(config.data.path) if config.data.path else None)
     if data is None and config.name != EMBEDDED:
         raise ConfigError(
@@ -81,8 +81,8 @@ def run_and_show(
         )
     if data is not None and not os.path.isdir(spans.split_at_placeholder(str(data))[0]):
         raise ConfigError(f"--data {data}: no such directory")
-    with run_lock.held(root.lock), screen(root.log, verbose) as console:
-        return _run(config, data or _embedded(root), root, console)
+    with run_lock.held(place.lock), screen(place.log, verbose) as console:
+        return _run(config, data or _embedded(place), place, console)
 
 
 @contextlib.contextmanager

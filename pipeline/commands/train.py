@@ -114,10 +114,12 @@ def _fit(
     place = Root(out).plain()
     with contextlib.ExitStack() as stack:
         # What TensorFlow would take for a pattern, or not at all, it sees under another name.
-        records, model, graph = (
-            stack.enter_context(plain(path.absolute())) if path else None
-            for path in (data, base_model, transform_graph)
-        )
+        def seen(path: Path) -> str:
+            return stack.enter_context(plain(path.absolute()))
+
+        records = seen(data)
+        model = seen(base_model) if base_model else None
+        graph = seen(transform_graph) if transform_graph else None
         run = Run(
             data=records,
             pipeline_root=str(place.path),

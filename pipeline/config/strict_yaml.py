@@ -45,9 +45,10 @@ class _Refused(yaml.YAMLError):
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, which lets the last of equal keys win without a word."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    # The stubs call the anchor a dict; it is its name.
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:  # type: ignore[override]
         # Here, before the keys behind `<<` are among them, which are there to be replaced.
-        node = super().compose_mapping_node(anchor)
+        node = super().compose_mapping_node(anchor)  # type: ignore[arg-type]
         first: dict[tuple[str, str], yaml.Node] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):

@@ -54,11 +54,11 @@ def open_folder(root: Path, progress: Progress) -> Source:
     # The records have had the name of their file for some time only, and are others since.
     digest = hashlib.sha256(b"source\0" + repr(label_names).encode())
     count = 0
-    for (split, path, label), seen in _look_at_all(_walk(splits, label_names)):
+    for (split, path, label), seen in _look_at_all(_walk(splits, label_names or ())):
         name = os.fsencode(path.relative_to(root))
         if seen.size is None:
-            values = (name, seen.reason, seen.is_image)
-            index.execute("INSERT INTO left_out VALUES (?, ?, ?)", values)
+            left_out = (name, seen.reason, seen.is_image)
+            index.execute("INSERT INTO left_out VALUES (?, ?, ?)", left_out)
             continue
         if label is None and label_names:
             raise ConfigError(
@@ -73,9 +73,11 @@ def open_folder(root: Path, progress: Progress) -> Source:
         progress("reading", count, None)
     skipped_files, damaged_files, skipped_example = _count_left_out(index)
     if count < 2 or (len(splits) > 1 and len(_counts(index)) < 2):
-        seen = f" ({skipped_files} other files, such as {skipped_example})" if skipped_files else ""
+        others = (
+            f" ({skipped_files} other files, such as {skipped_example})" if skipped_files else ""
+        )
         raise ConfigError(
-            f"{root}: holds {count} readable image{'s' * (count != 1)}{seen}; "
+            f"{root}: holds {count} readable image{'s' * (count != 1)}{others}; "
             "one to train on and one to hold out are the least"
         )
     _fill_empty_split(index)
@@ -127,7 +129,7 @@ def _class_name(folder: str) -> str:
 
 
 def _walk(
-    splits: dict[str | None, Path], label_names: tuple[str, ...] | None
+    splits: dict[str | None, Path], label_names: tuple[str, ...]
 ) -> Iterator[tuple[str | None, Path, int | None]]:
     """Yields (split, file, label), sorted; memory is bounded by the largest single folder."""
     for split, folder in splits.items():
@@ -216,11 +218,12 @@ def _look_at_image(data: bytes) -> _Seen:
     kept = data.startswith(image_file.KEPT)
     if kept and (damage := decodable.damage(data)):
         return _Seen(None, reason=damage, is_image=True)
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data)) as file:
+        image: Image.Image = file
         if not kept:
             large = image.width * image.height > _LARGE
             with _one_large if large else contextlib.nullcontext():
-                image = image_file.upright(image)
+                image = image_file.upright(file)
         return _Seen((image.height, image.width), hashlib.sha256(data).digest())
 
 

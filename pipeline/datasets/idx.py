@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -144,7 +144,7 @@ def _check(path: Path, ranks: tuple[int, ...], progress: Progress) -> _File:
     return _File(path, shape, digest.hexdigest())
 
 
-def _header(stream: BinaryIO, path: Path, ranks: tuple[int, ...]) -> tuple[int, ...]:
+def _header(stream: io.BufferedIOBase, path: Path, ranks: tuple[int, ...]) -> tuple[int, ...]:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise ConfigError(f"{path}: not an IDX file: it starts with {magic.hex(' ') or 'nothing'}")
@@ -184,7 +184,7 @@ def _read(images: _File, labels: _File) -> Iterator[LabelledImage]:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
+def _open(path: Path) -> Iterator[io.BufferedIOBase]:
     """Opens a file, compressed or not by its content; what goes wrong in it names the file."""
     try:
         with open(path, "rb") as raw:

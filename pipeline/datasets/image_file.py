@@ -7,11 +7,17 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from pipeline.datasets import decodable
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import TiffImageFile
+
+Default = TypeVar("Default", bound=float | None)
 
 # How a file begins that stays as it is.
 KEPT = (decodable.PNG, decodable.JPEG)
@@ -74,7 +80,7 @@ def upright(image: Image.Image) -> Image.Image:
         return turned
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(turned, lab, srgb, outputMode="RGB")
+        return ImageCms.buildTransform(lab, srgb, "LAB", "RGB").apply(turned)
     return turned.convert("RGBA" if turned.has_transparency_data else "RGB")
 
 
@@ -85,7 +91,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
-                kind = image.format
+                kind = image.format or kind
                 yield image
     except (UnknownRange, MemoryError):
         raise
@@ -118,7 +124,7 @@ def _sixteen_bits(numbers: np.ndarray, image: Image.Image) -> np.ndarray:
         UnknownRange: it is not known which numbers are black and white.
     """
     known = _black_and_white(image)
-    if known == (0, 65535) and numbers.dtype.kind in "iu":
+    if known == (0.0, 65535.0) and numbers.dtype.kind in "iu":
         return numbers.astype(np.uint16)
     floats = numbers.dtype.kind == "f"
     kind = f"{8 * numbers.itemsize}-bit {'floats' if floats else 'integers'}"
@@ -159,6 +165,8 @@ def _black_and_white(image: Image.Image) -> tuple[float, float] | None:
 
 def _tiff_range(image: Image.Image) -> tuple[float, float] | None:
     bits, kind = _tiff(image, _BITS_PER_SAMPLE, 1), _tiff(image, _SAMPLE_FORMAT, _UNSIGNED)
+    low: float
+    high: float | None
     if kind == _UNSIGNED and bits <= 16:
         low, high = 0, 2**bits - 1
     else:
@@ -170,7 +178,9 @@ def _tiff_range(image: Image.Image) -> tuple[float, float] | None:
     return (high, low) if white_is_zero else (low, high)
 
 
-def _tiff(image: Image.Image, tag: int, default: float | None) -> float | None:
+def _tiff(image: Image.Image, tag: int, default: Default) -> float | Default:
     """The first number of a tag of a TIFF; the default where it is missing, or in other formats."""
-    values = image.tag_v2.get(tag, default) if image.format == "TIFF" else default
+    if image.format != "TIFF":
+        return default
+    values = cast("TiffImageFile", image).tag_v2.get(tag, default)  # as its format says
     return values[0] if isinstance(values, tuple) else values

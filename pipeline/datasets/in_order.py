@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-Thing, Result = TypeVar("Thing"), TypeVar("Result")
+Thing = TypeVar("Thing")
+Result = TypeVar("Result")
 
 WORKERS = min(max(len(os.sched_getaffinity(0)), 2), 16)
 _AHEAD = 8  # per worker, so that one that takes long does not stop the others
@@ -23,7 +24,7 @@ def in_order(
         Exception: what `work` raised, when its thing would be next.
     """
     with ThreadPoolExecutor(WORKERS) as pool:
-        started = deque()
+        started: deque[tuple[Thing, Future[Result]]] = deque()
         try:
             for thing in things:
                 started.append((thing, pool.submit(work, thing)))

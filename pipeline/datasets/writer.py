@@ -169,7 +169,7 @@ def _write(
     return description, {
         split: tuple(_class_name(label, images.label_names) for label in sorted(missing))
         for split, other in ((TRAIN, EVAL), (EVAL, TRAIN))
-        if (missing := labels[other] - labels[split] - {None})
+        if (missing := {each for each in labels[other] - labels[split] if each is not None})
     }
 
 

@@ -35,7 +35,7 @@ SKIPPED = "skipped.jsonl"
 class Job(NamedTuple):
     """One input file, and where what is made of it goes."""
 
-    index: int
+    number: int
     source: str
     name: str  # of the input below its folder, `train/00000.tfrecord.gz`
     folder: str  # of the output
@@ -178,7 +178,7 @@ def reported(job: Job) -> Iterator[Result]:
     except Exception as error:
         text = one_line(error) if is_for_user(error) else f"{job.source}: {one_line(error)}"
         with after(error, "it cannot be told to the others"):
-            note = Path(job.unfinished, "failed", f"{job.index:06d}")
+            note = Path(job.unfinished, "failed", f"{job.number:06d}")
             note.write_text(text, encoding="utf-8", errors="surrogateescape")
         raise
     attempt = job.attempt()
@@ -197,7 +197,7 @@ def _stem(name: str, suffixes: Sequence[str]) -> str:
 
 
 def _result(job: Job) -> Path:
-    return Path(job.unfinished, "results", f"{job.index:06d}")
+    return Path(job.unfinished, "results", f"{job.number:06d}")
 
 
 @contextlib.contextmanager

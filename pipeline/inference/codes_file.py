@@ -81,7 +81,7 @@ class Codes:
 class Header(NamedTuple):
     """What a file of codes says of itself, without the codes."""
 
-    count: int
+    images: int
     code_shape: tuple[int, ...]
     release: int
     codebook_sha256: str
@@ -107,7 +107,8 @@ def write(path: Path, codes: Codes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with durable_files.appearing(path) as unfinished, open(unfinished, "xb") as file:
-            np.savez_compressed(file, **arrays)
+            # One might be called allow_pickle, for all that the stubs know.
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     except OSError as error:
         raise PipelineError(f"{path}: cannot be written: {error.strerror or error}") from error
 

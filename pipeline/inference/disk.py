@@ -30,8 +30,12 @@ def opened(store: str, version: int | None, model: str) -> Iterator[DiskModels]:
         PipelineError: there is no such release, or it is damaged.
     """
     with contextlib.ExitStack() as stack:
-        asked = release_store.LATEST if version is None else version
-        release = stack.enter_context(release_store.opened(store, asked, [model]))
+        opening: contextlib.AbstractContextManager[Release | None] = (
+            release_store.opened_stable(store, [model])
+            if version is None
+            else release_store.opened(store, version, [model])
+        )
+        release = stack.enter_context(opening)
         if release is None:
             raise PipelineError(
                 f"nothing has been released to {store} yet; `vqvae run` makes a release"

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +20,8 @@ from pipeline.inference.found_images import FoundImages, NotAnImage
 from pipeline.inference.models import Models
 from pipeline.inference.png_folder import new_files, png_names, write_png
 from pipeline.progress import Progress
+
+Kind = TypeVar("Kind", bound=Models)  # of models: on disk, or behind a server
 
 # Images drawn in one call. An image depends on its place in the call, so this number is part of
 # what a seed means.
@@ -121,8 +124,8 @@ def decode_file(
 
 
 def models_for(
-    models: Models, source: Path, codebook_sha256: str, release: int, *, chosen: bool, force: bool
-) -> tuple[Models, str]:
+    models: Kind, source: Path, codebook_sha256: str, release: int, *, chosen: bool, force: bool
+) -> tuple[Kind, str]:
     """The models that can decode codes of a codebook, of one release.
 
     Args:

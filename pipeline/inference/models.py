@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -52,10 +52,10 @@ class Models(Protocol):
     def identity(self, model: str = "encode") -> Identity:
         """The release and the codebook of `encode`, `decode` or `sample`."""
 
-    def at(self, release: int) -> Models:
+    def at(self, release: int) -> Self:
         """The same models, of this release only."""
 
-    def of_codebook(self, codebook_sha256: str, release: int) -> Models | None:
+    def of_codebook(self, codebook_sha256: str, release: int) -> Self | None:
         """The models of a release that has this codebook, first of all `release`; None without."""
 
     def encode_stream(self, images: Iterable[bytes]) -> Iterator[Encoded]:

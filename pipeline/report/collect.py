@@ -144,7 +144,7 @@ def collect(root: Root) -> Collected:
         uri(ids.TOKENIZER, "codes"),
         uri(ids.TRAINERS["prior"], "model"),
     )
-    facts = attempt("model", _read_model, model, otherwise={})
+    facts: dict[str, Any] = attempt("model", _read_model, model, otherwise={})
     return Collected(
         name=str(record["config"].get("name", root.path.name)),
         root=root,

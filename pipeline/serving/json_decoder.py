@@ -107,6 +107,9 @@ class _Worker:
                 [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
         process = self._process
+        # Pipes, as it was started.
+        assert process.stdin is not None
+        assert process.stdout is not None
         pickle.dump(question, process.stdin, pickle.HIGHEST_PROTOCOL)
         process.stdin.flush()
         return pickle.load(process.stdout)

@@ -169,7 +169,7 @@ def to_json(outputs: Arrays, by_row: bool) -> bytes:
     """The body of a response."""
     if by_row:
         columns = [map(_text, array) for array in outputs.values()]
-        rows = columns[0]
+        rows: Iterable[bytes] = columns[0]
         if len(columns) > 1:
             rows = (_object_text(outputs, row) for row in zip(*columns, strict=True))
         return b'{"predictions":[%b]}' % b",".join(rows)

@@ -13,7 +13,7 @@ import signal
 import sys
 
 from pipeline.serving.errors import RequestError
-from pipeline.serving.json_tensors import decode
+from pipeline.serving.json_tensors import Decoded, decode
 
 
 def main() -> None:
@@ -26,6 +26,7 @@ def main() -> None:
             question = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
+        answer: Decoded | str
         try:
             answer = decode(*question)
         except RequestError as error:

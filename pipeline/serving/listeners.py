@@ -118,7 +118,7 @@ class _Waiting(grpc.GenericRpcHandler):
         await asyncio.shield(self._services)
         handler = self._found(details)
         if handler is None:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+            return await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         answer = await handler.unary_unary(handler.request_deserializer(request), context)
         return handler.response_serializer(answer)
 

@@ -81,11 +81,12 @@ class Manager:
         if not name:
             raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
         model = self._table.get(name)
-        if label and (model is None or label not in model.labels):
-            raise RequestError(
-                grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}"
-            )
         if label:
+            if model is None or label not in model.labels:
+                raise RequestError(
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    f"Unrecognized servable version label: {label}",
+                )
             version = model.labels[label]
         if model is None or not model.versions or version not in {None, *model.versions}:
             asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"

@@ -23,34 +23,40 @@ class Metrics:
 
     def __init__(self):
         self.registry = CollectorRegistry()
-        options = {"registry": self.registry}
         self._requests = Counter(
-            "vqvae_requests", "Requests answered.", ["api", "model", "signature", "code"], **options
+            "vqvae_requests",
+            "Requests answered.",
+            ["api", "model", "signature", "code"],
+            registry=self.registry,
         )
         self._seconds = Histogram(
             "vqvae_request_seconds",
             "From a request's arrival to its answer.",
             ["api", "model"],
             buckets=_SECONDS,
-            **options,
+            registry=self.registry,
         )
         self._rows = Histogram(
-            "vqvae_batch_rows", "Rows computed at once.", ["model"], buckets=_ROWS, **options
+            "vqvae_batch_rows",
+            "Rows computed at once.",
+            ["model"],
+            buckets=_ROWS,
+            registry=self.registry,
         )
         self._joined = Counter(
             "vqvae_batched_requests",
             "Requests computed together with others.",
             ["model"],
-            **options,
+            registry=self.registry,
         )
         self._versions = Gauge(
             "vqvae_served_version",
             "1 for each version that is served.",
             ["model", "version"],
-            **options,
+            registry=self.registry,
         )
         self._failures = Counter(
-            "vqvae_load_failures", "Releases that could not be loaded.", **options
+            "vqvae_load_failures", "Releases that could not be loaded.", registry=self.registry
         )
 
     def request(self, api: str, model: str, signature: str, code: str, seconds: float) -> None:

@@ -40,22 +40,29 @@ class MirrorStatus:
         self._agreed: float | None = None  # on the monotonic clock
         self._error: str | None = None
         self._registry = CollectorRegistry()
-        options = {"registry": self._registry}
         self._looks = Counter(
-            "vqvae_mirror_looks", "Looks at the store, by how they ended.", ["result"], **options
+            "vqvae_mirror_looks",
+            "Looks at the store, by how they ended.",
+            ["result"],
+            registry=self._registry,
         )
         for result in ("ok", "failed"):
             self._looks.labels(result)
         self._agreed_at = Gauge(
             "vqvae_mirror_agreed_timestamp_seconds",
             "When the folder last held what the store names.",
-            **options,
+            registry=self._registry,
         )
         self._versions = Gauge(
-            "vqvae_mirrored_version", "1 for each version that is named.", ["version"], **options
+            "vqvae_mirrored_version",
+            "1 for each version that is named.",
+            ["version"],
+            registry=self._registry,
         )
         self._left_out = Gauge(
-            "vqvae_mirror_left_out", "Versions without a label that are not there.", **options
+            "vqvae_mirror_left_out",
+            "Versions without a label that are not there.",
+            registry=self._registry,
         )
 
     def agreed(self, held: Mirrored | None) -> None:

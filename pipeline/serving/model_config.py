@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeAlias
 
 import grpc
 from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
@@ -12,7 +13,9 @@ from components.release_store.release import SERVED
 from pipeline.serving.errors import RequestError, invalid
 from pipeline.serving.followed_store import FollowedStore
 
-Policy = file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
+Policy: TypeAlias = (
+    file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
+)
 
 
 @dataclasses.dataclass(frozen=True)

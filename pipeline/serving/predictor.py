@@ -123,10 +123,11 @@ class Predictor:
         a client makes up.
         """
         start = time.perf_counter()
-        names = ["unknown", "unknown"]
+        model, name = "unknown", "unknown"
 
         def known(signature: Signature) -> None:
-            names[:] = signature.model, signature.name
+            nonlocal model, name
+            model, name = signature.model, signature.name
 
         code = grpc.StatusCode.OK
         try:
@@ -141,7 +142,7 @@ class Predictor:
             code = grpc.StatusCode.INTERNAL
             raise
         finally:
-            self._metrics.request(api, *names, code.name, time.perf_counter() - start)
+            self._metrics.request(api, model, name, code.name, time.perf_counter() - start)
 
 
 def _wanted_outputs(signature: Signature, output_filter: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ import collections
 import contextlib
 import dataclasses
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -168,6 +169,7 @@ class Scheduler:
     async def _execute(self, signature: Signature, batch: list[_Task]) -> None:
         loop = asyncio.get_running_loop()
         self._metrics.batch(signature, sum(task.rows for task in batch), len(batch))
+        results: Sequence[dict[str, np.ndarray] | BaseException]
         try:
             results = await loop.run_in_executor(self._pool, _compute, signature, batch)
         except BaseException as error:  # the pool itself

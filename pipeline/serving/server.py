@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from components.errors import PipelineError
 from pipeline.serving.errors import RequestError
 from pipeline.serving.followed_store import FollowedStore
-from pipeline.serving.listeners import Health, listening_grpc, listening_http
+from pipeline.serving.listeners import Answering, Health, listening_grpc, listening_http
 from pipeline.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ async def running(
         stack.callback(store.close)
         # Ends after the listeners, and is made when they are there.
         behind = await stack.enter_async_context(contextlib.AsyncExitStack())
-        answering: asyncio.Future[Services] = asyncio.get_running_loop().create_future()
+        answering: asyncio.Future[Answering] = asyncio.get_running_loop().create_future()
         checks = Health()
         await checks.report(serving=False)
         port = await stack.enter_async_context(_grpc(settings, checks, answering))
@@ -119,7 +119,7 @@ async def serve(
 
 
 def _grpc(
-    settings: Settings, checks: Health, answering: asyncio.Future[Services]
+    settings: Settings, checks: Health, answering: asyncio.Future[Answering]
 ) -> contextlib.AbstractAsyncContextManager[int]:
     return listening_grpc(
         settings.host,
@@ -137,7 +137,8 @@ def _imported_services() -> type[Services]:
     """Imports TensorFlow, which takes seconds, on a thread of its own."""
     # TensorFlow imports Keras where there is one, and Keras scikit-learn, pandas and IPython: as
     # much again as TensorFlow itself. A SavedModel runs without them.
-    without_keras = sys.modules.setdefault("keras", None) is None
+    # The stubs know no None there; it stands for a module that must not be imported.
+    without_keras = sys.modules.setdefault("keras", None) is None  # type: ignore[arg-type]
     gc.disable()  # nothing that is imported goes again
     try:
         from pipeline.serving.services import Services

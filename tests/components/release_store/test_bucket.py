@@ -33,7 +33,7 @@ def test_a_release_is_laid_out_as_in_a_folder(s3_uri, candidate):
 def test_a_reader_gets_the_models_it_asks_for(s3_uri, candidate):
     release_store.publish(s3_uri, candidate, {}, "first")
     release_store.publish(s3_uri, candidate, {}, "second")
-    with release_store.opened(s3_uri, release_store.LATEST, ["evaluate"]) as release:
+    with release_store.opened_stable(s3_uri, ["evaluate"]) as release:
         assert release.version == 2
         assert (release.evaluate / "saved_model.pb").is_file()
         assert not release.encode.exists()
@@ -42,7 +42,7 @@ def test_a_reader_gets_the_models_it_asks_for(s3_uri, candidate):
 
 
 def test_nothing_released_yet(s3_uri):
-    with release_store.opened(s3_uri, release_store.LATEST, MODELS) as release:
+    with release_store.opened_stable(s3_uri, MODELS) as release:
         assert release is None
 
 

@@ -153,7 +153,7 @@ def test_prune_killed_at_every_step(store, candidate, tmp_path):
     picture = make_picture(tmp_path)
     for push_id in "abcde":
         folder_store.publish(store, candidate, {}, push_id, picture=picture)
-    folder_store.rollback(store, 2)
+    folder_store.promote(store, 2)
     folder_store.promote(store, 4)
     folder_store.set_canary(store, 3)
     seen = set()
