@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from components.object_store import is_remote
+from components.object_store.folder import is_remote
 
 # Set by `lend_home`; goes with the process.
 _lent_home: tempfile.TemporaryDirectory[str] | None = None

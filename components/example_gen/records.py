@@ -17,8 +17,8 @@ from tfx.dsl.io import fileio
 from components import durable_files, features
 from components.example_gen import parsing, record_file
 from components.example_gen.config import FeatureNames
+from components.example_gen.halving import by_halves
 from components.example_gen.rejection import Rejection
-from components.halving import by_halves
 from models import images
 
 _BATCH = 64  # records in memory at a time, still encoded; as many again are read ahead

@@ -39,7 +39,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.object_store import Folder
+from components.object_store.folder import Folder
 from components.release_store import bucket_decision, bucket_push, rollout
 from components.release_store.bucket_decision import Decision
 from components.release_store.bucket_push import GivenUpError

@@ -7,7 +7,7 @@ This one object says what servers load and, in its first line, which pushes have
 and which versions are given up for good. It is replaced only by who has read it as it is, so
 decisions come one after the other, and each is made knowing all before it: a release that is
 given up is named by no later one, and a push takes effect once. The id makes every decision's
-text its own, as ETags need it (`components.conditional_writes`).
+text its own, as ETags need it (`components.object_store.conditional_writes`).
 
 `releases/latest.json` repeats the stable version and the decision's id for other readers.
 """
@@ -22,7 +22,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 
-from components.object_store import Folder
+from components.object_store.folder import Folder
 from components.release_store import models_config
 from components.release_store.release import SERVED, StoreError, to_json
 from components.release_store.rollout import Served

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import PipelineError, after
-from components.object_store import Folder
+from components.object_store.folder import Folder
 from components.release_store import bucket_decision
 from components.release_store.bucket_decision import Decision
 from components.release_store.release import MODELS, StoreError, to_json

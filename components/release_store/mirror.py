@@ -30,7 +30,7 @@ from pathlib import Path
 
 from components import durable_files
 from components.errors import PipelineError, one_line
-from components.object_store import Folder, is_remote
+from components.object_store.folder import Folder, is_remote
 from components.release_store import bucket, layout, models_config
 from components.release_store.copies import ReleaseCopies
 from components.release_store.release import SERVED, StoreError, to_json

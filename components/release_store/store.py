@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from components.object_store import is_remote
+from components.object_store.folder import is_remote
 from components.release_store import bucket, folder
 from components.release_store.release import Release, StoreError
 from components.release_store.rollout import Rollout, Served

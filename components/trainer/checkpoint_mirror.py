@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from components.object_store import Folder
+from components.object_store.folder import Folder
 
 _STATE = "checkpoint"
 

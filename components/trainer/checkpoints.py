@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from components.errors import PipelineError, after
-from components.object_store import is_remote
+from components.object_store.folder import is_remote
 from components.trainer.checkpoint_mirror import CheckpointMirror
 
 

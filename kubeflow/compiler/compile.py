@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from components.object_store import is_remote
+from components.object_store.folder import is_remote
 from components.release_store.release import LATEST
 from kubeflow.compiler import backends, lint, pods, runtime_parameters
 from kubeflow.training_job.settings import for_component

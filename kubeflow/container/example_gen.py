@@ -22,7 +22,7 @@ from components.errors import PipelineError
 from components.example_gen import input_files, layout, spans
 from components.example_gen.driver import Driver
 from components.example_gen.file_names import is_tfrecord
-from components.object_store import Folder, is_remote
+from components.object_store.folder import Folder, is_remote
 
 Json = dict[str, Any]
 

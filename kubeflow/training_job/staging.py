@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from components.object_store import Folder, is_remote
+from components.object_store.folder import Folder, is_remote
 
 
 class Staging:

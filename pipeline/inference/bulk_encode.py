@@ -18,9 +18,9 @@ from components import features
 from components.errors import PipelineError
 from components.example_gen import file_names, record_file
 from components.example_gen.config import FeatureNames
+from components.example_gen.halving import by_halves
 from components.example_gen.parsing import REFUSALS, label_type, parse, reason_unusable, source_of
 from components.example_gen.rejection import Rejection
-from components.halving import by_halves
 from components.release_store.release import Release
 from models import images as image_ops
 from pipeline.inference import bulk_job, codes_file, errors

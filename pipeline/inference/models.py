@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
-from components.halving import by_halves
+from components.example_gen.halving import by_halves
 from components.tf_serving.batching import LARGEST
 from pipeline.inference.errors import InvalidInput
 

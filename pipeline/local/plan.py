@@ -16,7 +16,7 @@ from components.errors import PipelineError, after, one_line
 from components.example_gen import input_files, layout
 from components.example_gen.layout import Layout
 from components.literal_paths import is_text
-from components.object_store import is_remote
+from components.object_store.folder import is_remote
 from components.release_store import store as release_store
 from pipeline import dag
 from pipeline.config.config import Config

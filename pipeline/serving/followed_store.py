@@ -6,7 +6,7 @@ import contextlib
 import tempfile
 from pathlib import Path
 
-from components.object_store import Folder, is_remote
+from components.object_store.folder import Folder, is_remote
 from components.release_store import store as release_store
 from components.release_store.copies import ReleaseCopies
 

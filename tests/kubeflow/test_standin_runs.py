@@ -14,7 +14,7 @@ from google.protobuf import json_format
 from tfx.orchestration import metadata as tfx_metadata
 
 from components.evaluator import results
-from components.object_store import Folder
+from components.object_store.folder import Folder
 from kubeflow.compiler.compile import Places, compile_pipeline, to_yaml
 from kubeflow.container.verdict import find_verdict
 from pipeline.config import config as configuration

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from components.errors import PipelineError
-from components.object_store import Folder
+from components.object_store.folder import Folder
 from components.release_store import bucket
 from components.release_store import store as release_store
 from components.release_store.release import MODELS, StoreError

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from components.object_store import Folder
+from components.object_store.folder import Folder
 from components.release_store import bucket_push
 from components.release_store import store as release_store
 from components.release_store.release import StoreError

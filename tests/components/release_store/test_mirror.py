@@ -10,7 +10,7 @@ import uuid
 import pytest
 
 from components.errors import PipelineError
-from components.object_store import Folder
+from components.object_store.folder import Folder
 from components.release_store import folder as folder_store
 from components.release_store import layout
 from components.release_store import store as release_store

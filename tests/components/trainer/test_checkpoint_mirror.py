@@ -6,7 +6,7 @@ import keras
 import pytest
 
 from components.errors import PipelineError
-from components.object_store import Folder
+from components.object_store.folder import Folder
 from components.trainer.checkpoint_mirror import CheckpointMirror
 from components.trainer.checkpoints import Checkpoints
 from tests.fixtures.object_stores import s3_server

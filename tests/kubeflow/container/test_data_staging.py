@@ -13,7 +13,7 @@ from tfx.utils import proto_utils
 
 from components.errors import PipelineError
 from components.example_gen import input_files, settings
-from components.object_store import Folder
+from components.object_store.folder import Folder
 from kubeflow.container.example_gen import _staged, drive
 from tests.fixtures.object_stores import s3_server
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from components.errors import PipelineError
-from components.object_store import Folder
+from components.object_store.folder import Folder
 from kubeflow.training_job.staging import Staging
 from tests.fixtures.object_stores import s3_server
 

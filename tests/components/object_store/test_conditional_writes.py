@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from components.object_store import Folder
+from components.object_store.folder import Folder
 from tests.fixtures.gcs_server import gcs_server
 
 

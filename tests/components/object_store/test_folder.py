@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from components import conditional_writes
 from components.errors import PipelineError
-from components.object_store import Folder, is_remote
+from components.object_store import conditional_writes
+from components.object_store.folder import Folder, is_remote
 from tests.fixtures.object_stores import CREDENTIALS, s3_server
 
 

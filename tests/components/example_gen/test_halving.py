@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.halving import by_halves
+from components.example_gen.halving import by_halves
 
 
 def total(numbers: list[int]) -> int:

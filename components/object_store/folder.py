@@ -20,8 +20,8 @@ from typing import Any
 
 import fsspec
 
-from components import conditional_writes
 from components.errors import PipelineError, one_line
+from components.object_store import conditional_writes
 
 _SAME_AS_S3 = ("minio://", "s3a://")
 # What a disk of this machine says when no more goes on it.
