@@ -15,7 +15,6 @@ from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.types import Channel
 
 from components.baseline.component import Baseline
-from components.code_version import code_version
 from components.data_gate.component import DataGate
 from components.data_gate.imported_schema import ImportedSchema
 from components.evaluator.component import ReconstructionEvaluator
@@ -32,6 +31,7 @@ from components.trainer.config import (
     VQVAESettings,
 )
 from components.transform.component import ImageTransform
+from components.versions import code_version
 from models.config import NetworkConfig
 from models.memory import images_at_once
 from pipeline import component_ids as ids

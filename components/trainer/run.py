@@ -12,14 +12,14 @@ import keras
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components import library_versions
-from components.code_version import code_version
+from components import versions
 from components.trainer.augment import Augment
 from components.trainer.config import TrainerSettings
 from components.trainer.loop import Computing, Places, fit
 from components.trainer.objective import Objective
 from components.trainer.records import Parse, find_files
 from components.trainer.source import Source
+from components.versions import code_version
 from models.device import full_float32, has_gpu
 
 # Bytes at the end of a data file by which its contents are known.
@@ -135,7 +135,7 @@ def _checkpoints(stage: str, settings: TrainerSettings, inputs: Sequence[str]) -
     libraries that compute it. What is not found stays: with those of before, training goes on.
     """
     code = code_version("components.trainer.steps", "components.trainer.augment", f"models.{stage}")
-    libraries = library_versions.describe(library_versions.WEIGHTS)
+    libraries = versions.library_versions(versions.WEIGHTS)
     text = "\n".join([settings.model_dump_json(exclude=_NOT_OF_A_STEP), code, libraries, *inputs])
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
     return os.path.join(settings.checkpoints, f"{stage}-{key}")

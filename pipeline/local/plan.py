@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tfx.orchestration import metadata
 
-from components import durable_files, library_versions
+from components import durable_files, versions
 from components.data_gate import imported_schema
 from components.errors import PipelineError, after, one_line
 from components.example_gen import input_files, layout
@@ -129,7 +129,7 @@ def _run_key(config: Config, data: str) -> str:
     facts = [
         config.model_dump_json(),
         code_fingerprint(),
-        library_versions.describe(),
+        versions.library_versions(),
         data,
         _fingerprint(layout.input_config_for(data)),
         imported_schema.content(config.data.schema_path or ""),

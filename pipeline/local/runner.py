@@ -15,7 +15,6 @@ from tfx.orchestration.local import local_dag_runner, runner_utils
 from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
-from components import library_versions
 from components.errors import finally_do
 from pipeline.local.launcher import Launcher
 from pipeline.local.root import Root
@@ -74,8 +73,8 @@ class ObservedDagRunner(local_dag_runner.LocalDagRunner):
         for node in (entry.pipeline_node for entry in pipeline.nodes):
             name = node.node_info.id
             # For its cache key, and for ML Metadata, which then knows what made an artifact.
-            versions = node.parameters.parameters["library_versions"]
-            versions.field_value.string_value = library_versions.describe()
+            parameter = node.parameters.parameters["library_versions"]
+            parameter.field_value.string_value = versions.library_versions()
             component_launcher = Launcher(
                 pipeline_node=node,
                 mlmd_connection=metadata.Metadata(connection),

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from components import library_versions
+from components import versions
 from components.errors import PipelineError, one_line
 from components.evaluator import results
 from components.evaluator.results import Evaluation
@@ -31,7 +31,7 @@ from pipeline.report.pictures import Pictures
 LOGGER = logging.getLogger(__name__)
 
 # Distributions whose versions explain a result, ours first.
-_PACKAGES = ("vqvae-pipeline", *library_versions.RESULTS, "ml-metadata")
+_PACKAGES = ("vqvae-pipeline", *versions.RESULTS, "ml-metadata")
 
 _Part = TypeVar("_Part")
 
@@ -243,6 +243,6 @@ def _read_manifest(uri: str) -> dict[str, Any] | None:
 
 
 def _versions() -> dict[str, str]:
-    found = {package: library_versions.version(package) for package in _PACKAGES}
+    found = {package: versions.library_version(package) for package in _PACKAGES}
     installed = {package: version for package, version in found.items() if version}
     return {"python": platform.python_version(), **installed, "code": code_fingerprint()}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import json_format
 
-from components import code_version
+from components import versions
 from pipeline import component_ids
 from pipeline.config.config import load
 from pipeline.dag import Run, code_fingerprint, create_pipeline
@@ -93,13 +93,13 @@ def sources(tmp_path, monkeypatch) -> Path:
     """A copy of our packages that may be edited."""
     import shutil
 
-    root = Path(code_version.__file__).parent.parent
+    root = Path(versions.__file__).parent.parent
     for package in ("models", "components", "pipeline"):
         shutil.copytree(root / package, tmp_path / package)
-    monkeypatch.setattr(code_version, "_ROOT", tmp_path)
-    code_version._imports.cache_clear()
+    monkeypatch.setattr(versions, "_ROOT", tmp_path)
+    versions._imports.cache_clear()
     yield tmp_path
-    code_version._imports.cache_clear()
+    versions._imports.cache_clear()
 
 
 def test_an_edit_changes_the_fingerprints_of_what_imports_it(sources):
@@ -108,11 +108,11 @@ def test_an_edit_changes_the_fingerprints_of_what_imports_it(sources):
         "components.trainer.prior",
         "components.tokenizer.executor",
     )
-    before = [code_version.code_version(module) for module in modules]
+    before = [versions.code_version(module) for module in modules]
     whole = code_fingerprint()
     prior = sources / "components" / "trainer" / "prior.py"
     prior.write_text(prior.read_text() + "\n# edited\n")
-    after = [code_version.code_version(module) for module in modules]
+    after = [versions.code_version(module) for module in modules]
     assert [a == b for a, b in zip(after, before, strict=True)] == [True, False, True]
     assert code_fingerprint() != whole
 
