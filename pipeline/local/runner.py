@@ -15,6 +15,7 @@ from tfx.orchestration.local import local_dag_runner, runner_utils
 from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
+from components import versions
 from components.errors import finally_do
 from pipeline.local.launcher import Launcher
 from pipeline.local.root import Root
