@@ -11,7 +11,7 @@ from tfx.types import component_spec, standard_artifacts
 from tfx.utils import json_utils
 
 from components.evaluator import executor
-from components.evaluator.config import GateConfig
+from components.evaluator.gate import GateConfig
 
 
 class ReconstructionEvaluatorSpec(types.ComponentSpec):

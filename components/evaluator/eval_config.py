@@ -10,7 +10,7 @@ from tensorflow_model_analysis.proto import config_pb2
 from tfx.utils import json_utils
 
 from components import features
-from components.evaluator.config import HIGHER_IS_BETTER, GateConfig, Threshold
+from components.evaluator.gate import HIGHER_IS_BETTER, GateConfig, Threshold
 from models.metrics import METRICS
 
 SIGNATURE = "evaluate"

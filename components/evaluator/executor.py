@@ -12,8 +12,8 @@ from tfx.utils import json_utils
 
 from components import baseline
 from components.evaluator import extractors, results
-from components.evaluator.config import GateConfig
 from components.evaluator.eval_config import eval_config, to_json
+from components.evaluator.gate import GateConfig
 
 
 class Executor(executor.Executor):

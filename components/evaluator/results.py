@@ -14,7 +14,7 @@ from tfx.dsl.io import fileio
 
 from components import features
 from components.errors import PipelineError
-from components.evaluator.config import GateConfig
+from components.evaluator.gate import GateConfig
 from models.metrics import METRICS
 
 _GATE_FILE = "gate.json"

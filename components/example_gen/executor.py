@@ -208,7 +208,7 @@ def _raise_if_too_many(
         f"ImageExampleGen: {rejected:,} of {records:,} records in {input_base} are unusable "
         f"({rejected / records:.2%}, at most {limit:.2%} allowed): {counts}; the first is "
         f"{_first(results)}; most in {worst.path}: {worst.rejected.total():,} of "
-        f"{worst.records:,}, mainly {reason}; {listed}; mend the data or raise "
+        f"{worst.records:,}, mainly {reason}; {listed}; repair the data or raise "
         "data.max_rejected_fraction"
     )
 

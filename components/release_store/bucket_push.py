@@ -16,7 +16,6 @@ import contextlib
 import dataclasses
 import datetime
 import json
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from components.object_store import Folder
 from components.release_store import bucket_decision
 from components.release_store.bucket_decision import Decision
 from components.release_store.release import MODELS, StoreError, to_json
+from components.repeating import repeating
 
 _ABANDONED = datetime.timedelta(days=1)
 _RENEWAL = datetime.timedelta(hours=1)
@@ -69,20 +69,13 @@ def at_work(folder: Folder, version: int, push_id: str) -> Iterator[None]:
     def renew() -> None:
         folder.write(path, to_json(_claimed(push_id, claim.get("claimed"))).encode())
 
-    def keep_renewing() -> None:
-        while not done.wait(_RENEWAL.total_seconds()):
-            with contextlib.suppress(PipelineError):  # next time, or the push fails of itself
-                renew()
+    def renew_again() -> None:
+        with contextlib.suppress(PipelineError):  # next time, or the push fails of itself
+            renew()
 
     renew()
-    done = threading.Event()
-    thread = threading.Thread(target=keep_renewing, daemon=True)
-    thread.start()
-    try:
+    with repeating(renew_again, _RENEWAL.total_seconds()):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def upload(folder: Folder, staging: Path, version: int, manifest: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def writing(root: Path, wait: bool = True) -> Iterator[Path]:
         place = error.filename or root
         raise StoreError(
             f"the release store {root} cannot be written: {place}: {error.strerror or error}; "
-            "what was released before is unchanged; mend it and run again"
+            "what was released before is unchanged; repair it and run again"
         ) from error
 
 

@@ -239,5 +239,5 @@ def _written(root: Path) -> Iterator[None]:
         place = error.filename or root
         raise StoreError(
             f"the mirror {root} cannot be written: {place}: {error.strerror or error}; what it "
-            "names is unchanged; mend it, and it goes on"
+            "names is unchanged; repair it, and it goes on"
         ) from error

@@ -13,8 +13,9 @@ from typing import Any
 from components import durable_files
 from components.errors import PipelineError
 from components.release_store import model_card
+from models import exported
 
-SERVED = ("encode", "decode", "sample")
+SERVED = exported.SERVED
 MODELS = (*SERVED, "evaluate")
 
 # Instead of a version, where one is asked for: the stable release, whichever that is then.

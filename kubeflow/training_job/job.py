@@ -166,8 +166,8 @@ class Job:
                     continue
                 if now - self._troubled.setdefault(pod.metadata.uid, now) > _START_PATIENCE:
                     raise PipelineError(
-                        f"worker {self._index(pod)} does not start: {trouble}; mend that, then run "
-                        "the pipeline again"
+                        f"worker {self._index(pod)} does not start: {trouble}; repair that, then "
+                        "run the pipeline again"
                     )
         for line in waits:
             self._echo_once(line)

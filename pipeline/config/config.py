@@ -10,7 +10,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from components.errors import UserError
-from components.evaluator.config import GateConfig
+from components.evaluator.gate import GateConfig
 from components.example_gen.config import FeatureNames
 from components.release_store.rollout import Rollout
 from components.trainer.config import TrainingConfig

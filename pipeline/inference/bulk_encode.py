@@ -135,8 +135,8 @@ class EncodeFile(beam.DoFn):
         if not self._skip_unusable:
             origin = rejection.origin and f"{rejection.origin},"
             raise PipelineError(
-                f"{job.source}: record {number}{origin} cannot be used: {rejection.why}; mend the "
-                "file, or leave such records out with --skip-unusable"
+                f"{job.source}: record {number}{origin} cannot be used: {rejection.why}; repair "
+                "the file, or leave such records out with --skip-unusable"
             ) from error
         result.skipped.append(asdict(rejection))
 

@@ -12,10 +12,10 @@ import contextlib
 import json
 import os
 import shutil
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from components import durable_files
 from components.errors import PipelineError, after, is_for_user, one_line
 from components.example_gen.rejection import Rejection
+from components.repeating import repeating
 from pipeline.progress import Progress
 
 SKIPPED = "skipped.jsonl"
@@ -228,20 +229,11 @@ def _output(out: Path) -> Iterator[Path]:
     shutil.rmtree(unfinished)
 
 
-@contextlib.contextmanager
-def _watched(unfinished: Path, total: int, progress: Progress) -> Iterator[None]:
+def _watched(unfinished: Path, total: int, progress: Progress) -> AbstractContextManager[None]:
     """Tells how many files are done, which only the file system knows while Beam runs."""
-    done = threading.Event()
 
-    def watch() -> None:
-        while not done.wait(0.5):
-            with contextlib.suppress(OSError):
-                progress("files", len(os.listdir(unfinished / "results")), total)
+    def look() -> None:
+        with contextlib.suppress(OSError):
+            progress("files", len(os.listdir(unfinished / "results")), total)
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    return repeating(look, 0.5)

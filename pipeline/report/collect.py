@@ -17,6 +17,8 @@ from components import library_versions
 from components.errors import PipelineError, one_line
 from components.evaluator import results
 from components.evaluator.results import Evaluation
+from components.trainer import exported
+from models.exported import FACTS
 from pipeline import component_ids as ids
 from pipeline.dag import Edge, code_fingerprint
 from pipeline.local import lineage
@@ -232,7 +234,7 @@ def _num_codes(config: dict[str, Any]) -> int:
 
 
 def _read_model(uri: str) -> dict[str, Any]:
-    return json.loads(Path(uri, "release", "model.json").read_text(encoding="utf-8"))
+    return json.loads((exported.release(uri) / FACTS).read_text(encoding="utf-8"))
 
 
 def _read_manifest(uri: str) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from pipeline import component_ids as ids
 from pipeline.dag import Edge as Connection
 
 Point = tuple[float, float]
+Place = tuple[int, int]  # along a lane, lane
 
 # Component -> position along its lane, lane. Lane 0 checks the data, lane 1 makes the models.
 PLACES = {
@@ -26,8 +27,8 @@ PLACES = {
     ids.EVALUATOR: (4, 1),
     ids.PUSHER: (5, 1),
 }
-# The way of the data; drawn although other paths imply it.
-_SHOWN = (ids.EXAMPLE_GEN, ids.TRANSFORM)
+# The way of the data, and what a model is compared with; drawn although other paths imply them.
+_SHOWN = {(ids.EXAMPLE_GEN, ids.TRANSFORM), (ids.BASELINE, ids.EVALUATOR)}
 
 NOT_REACHED = "not reached"
 _CORNER = 9.0
@@ -66,7 +67,7 @@ class Graph:
     edges: list[Edge]
 
 
-def places(names: Sequence[str]) -> dict[str, tuple[int, int]]:
+def places(names: Sequence[str]) -> dict[str, Place]:
     """Component -> its place; those that are not known come below."""
     extra = [name for name in names if name not in PLACES]
     below = {name: (index % 6, 2 + index // 6) for index, name in enumerate(extra)}
@@ -74,7 +75,7 @@ def places(names: Sequence[str]) -> dict[str, tuple[int, int]]:
 
 
 def drawn(edges: Sequence[Connection]) -> list[Connection]:
-    """The connections that no other path implies, and the way of the data."""
+    """The connections that no other path implies, and a few that are always shown."""
     followers: dict[str, set[str]] = {}
     for edge in edges:
         followers.setdefault(edge.before, set()).add(edge.after)
@@ -85,7 +86,7 @@ def drawn(edges: Sequence[Connection]) -> list[Connection]:
     return [
         edge
         for edge in edges
-        if (edge.before, edge.after) == _SHOWN
+        if (edge.before, edge.after) in _SHOWN
         or not any(
             each != edge.after and reaches(each, edge.after) for each in followers[edge.before]
         )
@@ -118,6 +119,8 @@ def draw(
     across = 1 + max((lane for _, lane in at.values()), default=0)
     count = 1 + max((along for along, _ in at.values()), default=0)
     right, bottom = layout.corner(count - 1, across - 1)
+    shown = drawn(edges)
+    ends = [(at[edge.before], at[edge.after]) for edge in shown]
     arcs = 20.0 if ids.IMPORT_SCHEMA_GEN in at else 0.0
     return Graph(
         width=right + node_width + layout.margin,
@@ -126,8 +129,8 @@ def draw(
         node_height=node_height,
         nodes=nodes,
         edges=[
-            Edge(_rounded(layout.route(at[edge.before], at[edge.after])), not edge.data)
-            for edge in drawn(edges)
+            Edge(_rounded(points), not edge.data)
+            for edge, points in zip(shown, layout.routes(ends), strict=True)
         ],
     )
 
@@ -163,8 +166,31 @@ class _Layout:
         """Left and top of the node at a place."""
         return self._turn(self._start(along, lane))
 
-    def route(self, start: tuple[int, int], end: tuple[int, int]) -> list[Point]:
-        """Corners of a connection."""
+    def routes(self, ends: Sequence[tuple[Place, Place]]) -> list[list[Point]]:
+        """Corners of connections; those that would lie on one another in the gutter do not."""
+        tracks: list[list[tuple[int, int]]] = []
+        track_of = {}
+        for start, end in ends:
+            if start[1] == end[1] or start[0] == end[0]:
+                continue
+            span = min(start[0], end[0]), max(start[0], end[0])
+            free = (
+                index
+                for index, track in enumerate(tracks)
+                if all(span[1] <= low or high <= span[0] for low, high in track)
+            )
+            number = next(free, len(tracks))
+            if number == len(tracks):
+                tracks.append([])
+            tracks[number].append(span)
+            track_of[start, end] = number
+        return [
+            self._route(start, end, (1 + track_of.get((start, end), 0)) / (1 + len(tracks)))
+            for start, end in ends
+        ]
+
+    def _route(self, start: Place, end: Place, depth: float) -> list[Point]:
+        """Corners of a connection, that runs at a depth in the gutter, 0 to 1, if it does."""
         length, breadth = self._size
         (x0, y0), (x1, y1) = self._start(*start), self._start(*end)
         middle = y0 + breadth / 2
@@ -181,7 +207,7 @@ class _Layout:
         elif start[0] == end[0]:
             points = [(x0 + length / 2, y0 + breadth), (x1 + length / 2, y1)]
         else:  # through the gutter, arriving beside the middle
-            level = y0 + breadth + self.gutter / 2
+            level = y0 + breadth + self.gutter * depth
             aside = _ASIDE if not self.upright else length / 4
             arrival = x1 + length / 2 + (aside if x0 > x1 else -aside)
             points = [

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from components import features
-from components.evaluator.config import HIGHER_IS_BETTER, LOWER_IS_BETTER
+from components.evaluator.gate import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from components.evaluator.results import Check, describe_check
 from pipeline import component_ids as ids
 from pipeline.report.collect import Collected

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from components import features
 from components.errors import PipelineError
 from components.release_store.loading import load
+from components.trainer import exported
 from components.trainer.records import parse_images
 from models.config import ImageShape
 from pipeline.report.data import records
@@ -59,7 +60,7 @@ def make(transformed: str, model: str, facts: dict[str, Any]) -> Pictures:
         facts: its model.json.
     """
     height, width, channels = facts["image"]
-    release = Path(model, "release")
+    release = exported.release(model)
     originals, labels = _held_out(
         transformed, ImageShape(height=height, width=width, channels=channels)
     )

@@ -20,7 +20,8 @@ QUICK = {
     "training.vqvae.evaluate_every": 125,
     "training.prior.steps": 60,
     "training.prior.evaluate_every": 60,
-    "prior.layers": 2,
+    "prior.layers": 1,
+    "model.encoder.residual_blocks": 1,
     "model.quantizer.num_codes": 32,
     "gate.thresholds": "{nmse: {max: 0.5, worse_by: 0.05}}",
 }

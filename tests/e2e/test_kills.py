@@ -23,7 +23,8 @@ SETTINGS = {
     "training.prior.steps": 600,
     "training.prior.evaluate_every": 200,
     "training.prior.checkpoint_every": 20,
-    "prior.layers": 2,
+    "prior.layers": 1,
+    "model.encoder.residual_blocks": 1,
     "model.quantizer.num_codes": 32,
     "gate.thresholds": "{nmse: {max: 0.9}}",
 }

@@ -31,7 +31,8 @@ QUICK = (
     "training.prior.steps=20",
     "training.prior.evaluate_every=20",
     "training.warm_start=last_release",
-    "prior.layers=2",
+    "prior.layers=1",
+    "model.encoder.residual_blocks=1",
     "model.quantizer.num_codes=16",
     "gate.thresholds={nmse: {max: 0.99, worse_by: 0.5}}",
 )

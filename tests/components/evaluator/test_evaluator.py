@@ -12,13 +12,13 @@ from tfx.types import artifact_utils, channel_utils, standard_artifacts
 
 from components.errors import PipelineError
 from components.evaluator import component, executor, results
-from components.evaluator.config import METRICS, GateConfig
 from components.evaluator.eval_config import eval_config
+from components.evaluator.gate import METRICS, GateConfig
 
 HEIGHT = WIDTH = 8
 SIZE = HEIGHT * WIDTH
 LABELS = 3
-IMAGES = 60
+IMAGES = 100
 SHARDS = 2
 
 

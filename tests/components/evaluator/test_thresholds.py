@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from components.evaluator.config import HIGHER_IS_BETTER, LOWER_IS_BETTER
+from components.evaluator.gate import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from components.evaluator.results import Check, describe_check
 from pipeline.config import config
 from pipeline.report import judgement

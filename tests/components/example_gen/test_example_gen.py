@@ -207,7 +207,7 @@ def test_too_many_unusable_records_stop_the_run(tmp_path, run):
         "allowed): 2 × empty record, 1 × `label` below -1, 1 × empty image; the "
         f"first is record 50 of {tmp_path}/data/train/a.tfrecord (empty record); most in "
         f"{tmp_path}/data/train/a.tfrecord: 3 of 53, mainly empty record; all are listed in "
-        f"{run.rejected}; mend the data or raise data.max_rejected_fraction"
+        f"{run.rejected}; repair the data or raise data.max_rejected_fraction"
     )
     assert_nothing_left(run)
     assert len(read(run(tmp_path / "data", max_rejected_fraction=0.04), "train")) == 50

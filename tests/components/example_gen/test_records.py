@@ -181,5 +181,5 @@ def test_a_list_that_cannot_be_kept_hides_nothing(tmp_path, run):
     run.root.mkdir()
     (run.root / "logs").write_text("a file, not a folder")
     write(tmp_path / "data/a.tfrecord", [*good(10), b""])
-    with pytest.raises(PipelineError, match=r"1 × empty record; .*; all are in the log; mend"):
+    with pytest.raises(PipelineError, match=r"1 × empty record; .*; all are in the log; repair"):
         run(tmp_path / "data")

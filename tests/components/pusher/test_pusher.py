@@ -16,7 +16,7 @@ from tfx.types import standard_artifacts
 from components.baseline.component import Baseline
 from components.errors import PipelineError
 from components.evaluator.component import ReconstructionEvaluator
-from components.evaluator.config import GateConfig, Threshold
+from components.evaluator.gate import GateConfig, Threshold
 from components.pusher.component import ReleasePusher
 from components.pusher.executor import Executor
 from components.release_store import folder as folder_store

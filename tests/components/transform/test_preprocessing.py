@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from PIL import Image
-from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
+from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 from tfx import v1 as tfx
 
 from components import features
@@ -118,6 +118,8 @@ def dense(root: Path) -> tuple[list[int | None], Path, dict[str, dict[str, np.nd
             lambda inputs: preprocessing_fn(inputs, {"image": SHAPE})
         )
         _ = analyzed | tft_beam.WriteTransformFn(str(root / "graph"))
+    raw = root / "graph" / tft.TFTransformOutput.RAW_METADATA_DIR
+    metadata_io.write_metadata(metadata, str(raw))
     layer = tft.TFTransformOutput(str(root / "graph")).transform_features_layer()
     found = {}
     for split, pictures in SPLITS.items():

@@ -178,8 +178,8 @@ def test_an_unusable_record_stops(releases, damaged, tmp_path):
     with pytest.raises(PipelineError) as caught:
         encode(releases[1], damaged, tmp_path / "codes")
     assert str(caught.value) == (
-        f"{damaged}/train/a.tfrecord.gz: record 3 cannot be used: empty record; mend the file, or "
-        "leave such records out with --skip-unusable"
+        f"{damaged}/train/a.tfrecord.gz: record 3 cannot be used: empty record; repair the file, "
+        "or leave such records out with --skip-unusable"
     )
     assert not (tmp_path / "codes").exists()
 

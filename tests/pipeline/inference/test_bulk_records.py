@@ -73,7 +73,7 @@ def test_the_names_of_the_training_hold_unless_others_are_given(release, tmp_pat
         encode(release, tmp_path / "ours", tmp_path / "none")
     assert (
         "record 0 cannot be used: no feature `image/encoded`: there are `image` (bytes), `label` "
-        "(int64); set data.features.image=image and data.features.label=label; mend"
+        "(int64); set data.features.image=image and data.features.label=label; repair"
     ) in str(error.value)
     names = ["--set", "data.features.image=image", "--set", "data.features.label=label"]
     command = ["encode", "--data", tmp_path / "ours", "--out", tmp_path / "set", *names]
@@ -102,7 +102,7 @@ def test_what_is_skipped_is_listed_as_by_image_example_gen(release, tmp_path):
     with pytest.raises(PipelineError) as error:
         encode(release, tmp_path / "data", tmp_path / "none", **ours)
     assert str(error.value) == (
-        f"{path}: record 5, from a/05.png, cannot be used: truncated or corrupt PNG; mend the "
+        f"{path}: record 5, from a/05.png, cannot be used: truncated or corrupt PNG; repair the "
         "file, or leave such records out with --skip-unusable"
     )
     summary = encode(release, tmp_path / "data", tmp_path / "codes", skip_unusable=True, **ours)
