@@ -158,7 +158,8 @@ def test_each_group_sees_all_positions_and_groups_before_it_and_no_other(grouped
     logits = grouped(both, np.full(len(both), -1)).numpy()
     assert logits.shape == (len(both), ROWS, COLUMNS, GROUPS, K)
     logits = logits.reshape(len(both), original.size, K)
-    differs = np.any(logits[1:] != logits[:1], axis=-1)
+    # Rows of one batch may be rounded differently; what a code changes is 400 times as much.
+    differs = np.any(np.abs(logits[1:] - logits[:1]) > 1e-3, axis=-1)
     np.testing.assert_array_equal(differs, places[None] > places[:, None])
 
 
