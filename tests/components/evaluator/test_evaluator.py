@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tfx.types import artifact_utils, channel_utils, standard_artifacts
 
+from components.baseline.artifact import BaselineInfo, write
 from components.errors import PipelineError
 from components.evaluator import component, executor, results
 from components.evaluator.eval_config import eval_config
@@ -141,8 +142,7 @@ def examples(data, tmp_path_factory):
 
 def as_baseline(model, version, reason=""):
     """The model as the output of the Baseline component."""
-    content = {"version": version, "reason": reason}
-    Path(model.uri, "baseline.json").write_text(json.dumps(content))
+    write(model.uri, BaselineInfo(version, reason, copied=version))
     return model
 
 

@@ -108,7 +108,7 @@ def test_rollback_is_followed(store, candidates):
     with serving(store) as running:
         client = GenericClient(running.port)
         assert client.predict("encode", images=[png()])["release"] == [2]
-        folder_store.rollback(store, 1)
+        folder_store.promote(store, 1)
         wait_for(lambda: client.predict("encode", images=[png()])["release"] == [1])
         code, _ = client.refused(request("encode", version=2, images=[png()]))
         assert code == "NOT_FOUND"
@@ -170,7 +170,7 @@ def configured(name: str, versions=(1,), **labels: int) -> model_server_config_p
 
 def test_what_models_config_says_is_served(store, candidates):
     publish(store, candidates[1])
-    folder_store.rollback(store, 2)
+    folder_store.promote(store, 2)
     with serving(store) as running:
         client = GenericClient(running.port)
         models = [configured(name, (1, 2), stable=1, canary=2) for name in ("encode", "decode")]
@@ -184,7 +184,7 @@ def test_what_models_config_says_is_served(store, candidates):
         assert released == {"stable": 1, "canary": 2, "": 2}
         code, _ = client.refused(request("sample", labels=[0]))
         assert code == "NOT_FOUND"  # it was left out
-        folder_store.rollback(store, 1)
+        folder_store.promote(store, 1)
         wait_for(lambda: running.served == {m: [1] for m in ("encode", "decode", "sample")})
 
 
