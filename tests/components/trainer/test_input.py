@@ -237,12 +237,13 @@ def noise(path: Path, count: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "count"),
     [
         pytest.param(_ITERATE, 2000, id="input"),
         # More than is shuffled at a time, 16 MiB.
-        pytest.param(_TRAIN, 8000, id="Trainer", marks=pytest.mark.slow),
+        pytest.param(_TRAIN, 8000, id="Trainer"),
     ],
 )
 def test_memory_does_not_grow_with_the_records(tmp_path, program, count):

@@ -163,6 +163,7 @@ def test_in_float32_the_curve_is_the_same_to_rounding(usual, stage):
         np.testing.assert_allclose(several[-20:].mean(), one[-20:].mean(), rtol=0.1)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_stops_the_other(tmp_path):
     survivor, victim = start_workers(tmp_path, "float32", "1000000")
     try:
