@@ -25,6 +25,8 @@ _LONGEST = (
     "test_standin_runs.py",
     "test_kills.py",
     "test_replicas.py",
+    "test_retraining.py",
+    "test_paper_configs.py",
     "test_digits.py",
     "test_copies.py",
     "test_literal_paths.py",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import Any
 
@@ -14,7 +13,7 @@ from tfx.utils import io_utils, path_utils
 from components.baseline.artifact import BaselineInfo, write
 from components.errors import PipelineError
 from components.release_store import store as release_store
-from components.release_store.release import LATEST, Release
+from components.release_store.release import LATEST
 
 NONE = 0  # compare with nothing
 
@@ -53,13 +52,8 @@ class Executor(base_executor.BaseExecutor):
 
 def _copy(store: str, version: int, image_shape: list[int], target: str) -> BaselineInfo:
     """Copies a release's `evaluate` model to `target`, if there is one."""
-    models = ["evaluate"]
-    opening: contextlib.AbstractContextManager[Release | None] = (
-        release_store.opened_stable(store, models)
-        if version == LATEST
-        else release_store.opened(store, version, models)
-    )
-    with opening as release:
+    asked = None if version == LATEST else version
+    with release_store.opened_if_any(store, asked, ["evaluate"]) as release:
         if release is None:
             return BaselineInfo(NONE, f"nothing has been released to {store} yet")
         io_utils.copy_dir(str(release.evaluate), target)

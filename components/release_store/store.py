@@ -6,6 +6,7 @@ import contextlib
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -67,6 +68,15 @@ def opened_stable(store: str, models: Sequence[str]) -> Iterator[Release | None]
     else:
         with opened(store, now.stable, models) as release:
             yield release
+
+
+def opened_if_any(
+    store: str, version: int | None, models: Sequence[str]
+) -> AbstractContextManager[Release | None]:
+    """As `opened`, or for None as `opened_stable`."""
+    if version is None:
+        return opened_stable(store, models)
+    return opened(store, version, models)
 
 
 def plan(store: str, run_key: str) -> tuple[int, str]:

@@ -32,8 +32,6 @@ from models.device import full_float32
 
 SIGNATURE = "pixels"
 
-# Beside the splits, not in them: readers take every file of a split's folder.
-
 
 class _Job(NamedTuple):
     """One file of images and the file of codes to make of it."""
@@ -66,6 +64,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples_utils.set_payload_format(codes, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(codes, "tfrecords_gzip")
 
+        # Beside the splits, not in them: readers take every file of a split's folder.
         unfinished = os.path.join(codes.uri, UNFINISHED)
         fileio.makedirs(unfinished)
         encode = _Encode(

@@ -99,9 +99,10 @@ def to_yaml(documents: list[Json]) -> str:
 def _cacheable(name: str, config: Config) -> bool:
     """Whether a component's result depends on its artifacts, settings and image alone.
 
-    The backend's cache key has the image, by its digest, and with it the versions of all libraries.
-    It does not look at files of the user and at the release store: from a cache, what reads or
-    writes them would be of another day.
+    The backend's cache key has the image, by its digest, and with it the versions of all libraries;
+    and the ids of the input artifacts, so that what follows on one made anew runs again. It does
+    not look at files of the user and at the release store: from a cache, what reads or writes them
+    would be of another day.
     """
     return config.runtime.cache and name not in component_ids.OUTSIDE
 

@@ -30,12 +30,7 @@ def opened(store: str, version: int | None, model: str) -> Iterator[DiskModels]:
         PipelineError: there is no such release, or it is damaged.
     """
     with contextlib.ExitStack() as stack:
-        opening: contextlib.AbstractContextManager[Release | None] = (
-            release_store.opened_stable(store, [model])
-            if version is None
-            else release_store.opened(store, version, [model])
-        )
-        release = stack.enter_context(opening)
+        release = stack.enter_context(release_store.opened_if_any(store, version, [model]))
         if release is None:
             raise PipelineError(
                 f"nothing has been released to {store} yet; `vqvae run` makes a release"
