@@ -9,6 +9,8 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import tensorflow_model_analysis as tfma
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
 
 from components import features
 from models.device import full_float32
@@ -34,7 +36,7 @@ def custom_extractors(
     del tensor_adapter_config
     at_once = eval_config.model_specs[0].inference_batch_size
     return [
-        tfma.extractors.Extractor("BoundBatch", beam.ParDo(_BoundBatch(at_once))),
+        tfma.extractors.Extractor("EvenBatches", beam.ParDo(_EvenBatches(at_once))),
         tfma.extractors.FeaturesExtractor(eval_config=eval_config),
         tfma.extractors.PredictionsExtractor(
             eval_config=eval_config, eval_shared_model=eval_shared_model
@@ -46,8 +48,12 @@ def custom_extractors(
     ]
 
 
-class _BoundBatch(beam.DoFn):
-    """Splits a batch into batches of at most `size` images, without copying."""
+class _EvenBatches(beam.DoFn):
+    """Regroups batches into batches of exactly `size` images; the last one of a bundle is smaller.
+
+    TFMA's reader makes its batches as large as the machine is fast at that moment. A network's
+    results depend on the batch in their last bits, so those would differ from run to run.
+    """
 
     def __init__(self, size: int):
         self._size = size
@@ -56,10 +62,28 @@ class _BoundBatch(beam.DoFn):
         # In every process that goes on to compute the predictions.
         full_float32()
 
+    def start_bundle(self) -> None:
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = 0
+
     def process(self, extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
         records: pa.RecordBatch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
-        for start in range(0, records.num_rows, self._size):
-            yield {**extracts, tfma.ARROW_RECORD_BATCH_KEY: records.slice(start, self._size)}
+        while records.num_rows:
+            part = records.slice(0, self._size - self._rows)
+            records = records.slice(part.num_rows)
+            self._waiting.append(part)
+            self._rows += part.num_rows
+            if self._rows == self._size:
+                yield self._batch()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._rows:
+            yield GlobalWindows.windowed_value(self._batch())
+
+    def _batch(self) -> tfma.Extracts:
+        (batch,) = pa.Table.from_batches(self._waiting).combine_chunks().to_batches()
+        self._waiting, self._rows = [], 0
+        return {tfma.ARROW_RECORD_BATCH_KEY: batch}
 
 
 def _sliced(extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
