@@ -11,12 +11,7 @@ LABEL = "label"  # int64; after Transform always present, NO_LABEL where there w
 # for messages about images that cannot be used, and ImageExampleGen does not pass it on.
 SOURCE = "source"
 
-# What Transform's analyzers found, repeated on every record so that it reaches the Trainer.
-NUM_CLASSES = "num_classes"  # int64, largest label + 1; 0 without labels
-PIXEL_MEAN = "pixel_mean"  # float32 [C], of pixel / 255
-PIXEL_VARIANCE = "pixel_variance"  # float32 [C], of pixel / 255
-
-# Examples as the Tokenizer writes them, beside LABEL and NUM_CLASSES.
+# Examples as the Tokenizer writes them, beside LABEL.
 CODES = "codes"  # h·w(·g) raw little-endian integers of `code_dtype`, row-major
 
 NO_LABEL = -1

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
-from components import features
+from components import contents, features
 from components.errors import PipelineError
+from components.record_files import read_records
+from components.stored_images import Parse, Pixels, parser
 from models.config import ImageShape
 
 Batch = dict[str, tf.Tensor]
-Parse = Callable[[tf.Tensor], Batch]
 
 
-def parse_images(shape: ImageShape) -> Parse:
+def parse_images(shape: ImageShape, pixels: Pixels = "stored") -> Parse:
     """Parser of transformed Examples: `image` uint8 `[N, H, W, C]`, `label` int32 `[N]`."""
+    stored = parser(shape.hwc, pixels)
 
     def parse(serialized):
-        spec = {
-            features.IMAGE: tf.io.FixedLenFeature([], tf.string),
-            features.LABEL: tf.io.FixedLenFeature([], tf.int64),
-        }
-        example = tf.io.parse_example(serialized, spec)
-        pixels = tf.io.decode_raw(example[features.IMAGE], tf.uint8, fixed_length=shape.size)
-        return {
-            features.IMAGE: tf.reshape(pixels, [-1, *shape.hwc]),
-            features.LABEL: tf.cast(example[features.LABEL], tf.int32),
-        }
+        parsed = stored(serialized)
+        return {**parsed, features.LABEL: tf.cast(parsed[features.LABEL], tf.int32)}
 
     return parse
 
@@ -54,18 +49,14 @@ def parse_codes(code_shape: tuple[int, ...], num_codes: int) -> Parse:
 
 
 def read_num_classes(patterns: Sequence[str]) -> int:
-    """Number of classes, largest label + 1; 0 without labels. Transform's analyzers found it."""
-    spec = {features.NUM_CLASSES: tf.io.FixedLenFeature([], tf.int64)}
-    record = first_record(find_files(patterns))
-    return int(tf.io.parse_single_example(record, spec)[features.NUM_CLASSES])
+    """Number of classes, largest label + 1; 0 without labels. The Tokenizer counted them."""
+    return contents.of_split(patterns[0]).num_classes
 
 
 def read_pixel_variance(patterns: Sequence[str]) -> float:
     """Variance of pixel / 255 around each channel's mean, averaged over the channels."""
-    spec = {features.PIXEL_VARIANCE: tf.io.FixedLenSequenceFeature([], tf.float32, True)}
-    record = first_record(find_files(patterns))
-    channels = tf.io.parse_single_example(record, spec)[features.PIXEL_VARIANCE]
-    variance = float(tf.reduce_mean(channels))
+    sums = contents.of_split(patterns[0]).pixels
+    variance = float(np.mean(sums.variance)) if sums else 0.0
     if not variance > 0.0:
         raise PipelineError(
             "the training images are all alike (pixel variance 0), there is nothing to learn; "
@@ -84,11 +75,7 @@ def find_files(patterns: Sequence[str]) -> list[str]:
 
 def first_record(files: Sequence[str]) -> tf.Tensor:
     """The first serialized Example, string []. PipelineError if there is none."""
-    for record in read_records(files).take(1):
-        return record
+    for file in files:
+        for record in read_records(file).take(1):
+            return record
     raise PipelineError(f"no records in {', '.join(files)}")
-
-
-def read_records(files) -> tf.data.Dataset:
-    """Serialized Examples of gzip TFRecords, file after file."""
-    return tf.data.TFRecordDataset(files, compression_type="GZIP")

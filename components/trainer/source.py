@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+from tfx.dsl.io import fileio
 
-from components import features
+from components import contents
 from components.trainer.augment import Augment
 from components.trainer.records import Batch, Parse, find_files, first_record, read_records
 
@@ -65,7 +67,7 @@ class Source:
     """Records of one split.
 
     Args:
-        patterns: file patterns of gzip TFRecords, as a Trainer gets them.
+        patterns: file patterns of TFRecords, as a Trainer gets them.
         parse: batched parser.
         cache_bytes: parsed records up to this size are kept in memory.
         shuffle_bytes: serialized records up to this size are shuffled among each other when
@@ -244,35 +246,22 @@ def _from(files: tf.Tensor, counts: tf.Tensor, place: tf.Tensor) -> tf.data.Data
     )
 
 
-def _read(files: Sequence[str], parse: Parse, limit: int) -> tuple[list[int], int, Batch | None]:
+def _read(
+    files: Sequence[str], parse: Parse, limit: int
+) -> tuple[list[int], int, Batch | None]:
     """Records of each file, bytes of the longest, and all as one tensor per feature.
 
-    None in place of the tensors when they exceed `limit` bytes.
+    None in place of the tensors where they exceed `limit` bytes, which is known before any but the
+    first is read, if whoever wrote the records has counted them.
     """
-    at_once = max(1, _CHUNK_BYTES // len(first_record(files).numpy()))
-
-    def chunks(index):
-        def measured(records):
-            return index, tf.reduce_max(tf.strings.length(records)), parse(records)
-
-        return read_records(tf.gather(tf.constant(files), index)).batch(at_once).map(measured)
-
-    counts, longest, size = [0] * len(files), 1, 0
-    kept: list[list[Batch]] = [[] for _ in files]
-    numbers = tf.data.Dataset.range(len(files))
-    for index, length, batch in numbers.interleave(
-        chunks, cycle_length=_FILES_AT_A_TIME, **_PARALLEL
-    ):
-        counts[index] += int(batch[features.LABEL].shape[0])
-        longest = max(longest, int(length))
-        size += sum(each.numpy().nbytes for each in batch.values())
-        if size > limit:
-            kept = [[] for _ in files]
-        else:
-            kept[index].append(batch)
-    if size > limit:
+    first = first_record(files)
+    counts, longest = _counted(files) or _count(files, _CHUNK_BYTES // len(first.numpy()))
+    each = sum(column.numpy().nbytes for column in parse(first[tf.newaxis]).values())
+    if each * sum(counts) > limit:
         return counts, longest, None
-    in_order = [batch for own in kept for batch in own]
+    at_once = max(1, _CHUNK_BYTES // longest)
+    dataset = tf.data.Dataset.from_tensor_slices(list(files)).flat_map(read_records)
+    in_order = list(dataset.batch(at_once).map(parse, **_PARALLEL))
     with tf.device("CPU"):
         arrays = {
             # Each is let go of before the next is put together.
@@ -280,3 +269,32 @@ def _read(files: Sequence[str], parse: Parse, limit: int) -> tuple[list[int], in
             for name in list(in_order[0])
         }
     return counts, longest, arrays
+
+
+def _counted(files: Sequence[str]) -> tuple[list[int], int] | None:
+    """Records of each file, and bytes of the longest; None where nobody has counted them."""
+    folder = os.path.dirname(files[0])
+    if not fileio.exists(os.path.join(os.path.dirname(folder), contents.FILE)):
+        return None
+    known = contents.of_split(f"{folder}/*").files
+    found = [known.get(os.path.basename(file)) for file in files]
+    if None in found or {os.path.dirname(file) for file in files} != {folder}:
+        return None
+    return [file.records for file in found], max(file.longest for file in found)
+
+
+def _count(files: Sequence[str], at_once: int) -> tuple[list[int], int]:
+    """The same, by reading them."""
+
+    def chunks(index):
+        records = read_records(tf.gather(tf.constant(files), index)).batch(max(1, at_once))
+        return records.map(lambda rows: (index, tf.size(rows), tf.reduce_max(tf.strings.length(rows))))
+
+    counts, longest = [0] * len(files), 1
+    numbers = tf.data.Dataset.range(len(files))
+    for index, count, length in numbers.interleave(
+        chunks, cycle_length=_FILES_AT_A_TIME, **_PARALLEL
+    ):
+        counts[index] += int(count)
+        longest = max(longest, int(length))
+    return counts, longest

@@ -42,7 +42,7 @@ def run_fn(fn_args: FnArgs) -> None:
     run.make_reproducible(settings.seed, settings.deterministic)
     baseline = fn_args.custom_config.get(BASELINE)
     data_variance = read_pixel_variance(fn_args.train_files)
-    data = run.read_data(fn_args, parse_images(settings.network.image), settings)
+    data = run.read_data(fn_args, parse_images(settings.network.image, settings.pixels), settings)
     with strategy.scope(), precision(settings.mixed_precision):
         vqvae = VQVAE(settings.network, data_variance, settings.seed, settings.recompute)
         begun_with = warm_start.begin(vqvae, settings.warm_start, baseline, "vqvae")

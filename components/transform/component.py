@@ -1,49 +1,86 @@
-"""ImageTransform: TFX's Transform with a bound on the images it holds at a time."""
+"""ImageTransform: encoded images become pixels, and the graph that serving does it with."""
 
 from __future__ import annotations
 
 from tfx import types
-from tfx.components.transform import component
-from tfx.dsl.components.base import executor_spec
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
 
-from components.transform.executor import BATCH_SIZE, Executor
+from components.stored_images import Pixels
+from components.transform.executor import Executor
 
 
-class ImageTransform(component.Transform):
-    """Runs a preprocessing function over batches of at most `batch_size` records.
+class ImageTransformSpec(types.ComponentSpec):
+    """Interface of `ImageTransform`."""
 
-    Statistics before and after are not computed: of encoded images and raw pixels they say
-    nothing. The analyzer cache is off, for it would need a resolver to be found again.
-    Component `outputs` are those of TFX's Transform.
+    PARAMETERS = {
+        "height": component_spec.ExecutionParameter(type=int),
+        "width": component_spec.ExecutionParameter(type=int),
+        "channels": component_spec.ExecutionParameter(type=int),
+        "pixels": component_spec.ExecutionParameter(type=str),
+        "batch_size": component_spec.ExecutionParameter(type=int),
+        "code_version": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
+    }
+    OUTPUTS = {
+        "transform_graph": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph),
+        "transformed_examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+    }
+
+
+class ImageTransform(base_beam_component.BaseBeamComponent):
+    """Decodes, crops and resizes every image once, and counts and sums up what comes out.
+
+    TFX's own Transform decodes every image twice, first to analyze and then to write. Here the
+    sums that mean and variance follow from are made of the pixels that are written. The graph is
+    tf.Transform's, as everywhere in TFX.
+
+    Component `outputs` contains:
+     - `transform_graph`: `standard_artifacts.TransformGraph`, from encoded images to pixels.
+     - `transformed_examples`: `standard_artifacts.Examples` of the same splits, each record with
+       `image` (H·W·C raw uint8 bytes, or encoded) and `label` (-1 where none); and
+       `contents.json` (`components.contents`).
     """
 
+    SPEC_CLASS = ImageTransformSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
     def __init__(
         self,
         examples: types.BaseChannel,
         schema: types.BaseChannel,
-        preprocessing_fn: str,
         *,
-        image: dict[str, int],
+        image: tuple[int, int, int],
         batch_size: int,
         code_version: str,
+        pixels: Pixels = "stored",
     ) -> None:
         """Args:
-        examples: with splits `train`, which is analyzed, and others.
+        examples: of images that all decode, as ImageExampleGen writes them.
         schema: of those examples.
-        preprocessing_fn: dotted path of the function.
-        image: height, width (pixels) and channels, given to the function.
+        image: height, width (pixels) and channels of the result.
         batch_size: records decoded at a time, which bounds memory.
         code_version: of our sources; part of the cache key.
+        pixels: whether records hold raw pixels or the encoded images, which whoever reads them
+            decodes by the same graph.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive. Received: {batch_size}")
+        height, width, channels = image
         super().__init__(
-            examples=examples,
-            schema=schema,
-            preprocessing_fn=preprocessing_fn,
-            custom_config={"image": image, BATCH_SIZE: batch_size, "code_version": code_version},
-            disable_analyzer_cache=True,
-            disable_statistics=True,
+            ImageTransformSpec(
+                examples=examples,
+                schema=schema,
+                height=height,
+                width=width,
+                channels=channels,
+                pixels=pixels,
+                batch_size=batch_size,
+                code_version=code_version,
+                transform_graph=types.Channel(type=standard_artifacts.TransformGraph),
+                transformed_examples=types.Channel(type=standard_artifacts.Examples),
+            )
         )

@@ -1,11 +1,10 @@
-"""What Transform does: encoded images to pixels, and the constants that describe them."""
+"""What Transform does: encoded images to pixels, whatever form the schema gives the features."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_transform as tft
 
 from components import features
 from models import images
@@ -20,30 +19,27 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         custom_config: {"image": {"height", "width", "channels"}}.
 
     Returns:
-        Per record: `image` string [N], H·W·C raw uint8 bytes; `label` int64 [N], -1 where none;
-        and, over the analyzed split, `num_classes` int64 [N], `pixel_mean` and `pixel_variance`
-        float32 [N, C] of pixel / 255. They are exact: sums of integers, whatever the batches.
+        Per record: `image` string [N], H·W·C raw uint8 bytes; `label` int64 [N], -1 where none.
+        It needs no pass over the data: what the pixels are on average is summed up while they
+        are written (`components.contents`).
     """
     shape = custom_config["image"]
     height, width, channels = (int(shape[key]) for key in ("height", "width", "channels"))
-    encoded = _column(inputs[features.IMAGE], b"")
-    pixels = images.preprocess_images(encoded, (height, width, channels))
-    count = tf.shape(encoded)[0]
-    if features.LABEL in inputs:
-        no_label = tf.constant(features.NO_LABEL, tf.int64)
-        label = _column(inputs[features.LABEL], no_label)
-        num_classes = tft.max(label) + 1
-    else:
-        label = tf.fill([count], tf.constant(features.NO_LABEL, tf.int64))
-        num_classes = tf.constant(0, tf.int64)
-    mean, variance = _moments(pixels, height * width)
-    return {
-        features.IMAGE: images.pack_pixels(pixels),
-        features.LABEL: label,
-        features.NUM_CLASSES: tf.fill([count], num_classes),
-        features.PIXEL_MEAN: tf.tile(mean[tf.newaxis], [count, 1]),
-        features.PIXEL_VARIANCE: tf.tile(variance[tf.newaxis], [count, 1]),
-    }
+    pixels = images.preprocess_images(encoded(inputs), (height, width, channels))
+    return {features.IMAGE: images.pack_pixels(pixels), features.LABEL: labels(inputs)}
+
+
+def encoded(inputs: dict[str, Any]) -> tf.Tensor:
+    """The encoded images, string [N]."""
+    return _column(inputs[features.IMAGE], b"")
+
+
+def labels(inputs: dict[str, Any]) -> tf.Tensor:
+    """The labels, int64 [N], NO_LABEL where there is none."""
+    no_label = tf.constant(features.NO_LABEL, tf.int64)
+    if features.LABEL not in inputs:
+        return tf.fill([tf.shape(encoded(inputs))[0]], no_label)
+    return _column(inputs[features.LABEL], no_label)
 
 
 def _column(values: tf.Tensor | tf.SparseTensor | tf.RaggedTensor, default: Any) -> tf.Tensor:
@@ -55,26 +51,3 @@ def _column(values: tf.Tensor | tf.SparseTensor | tf.RaggedTensor, default: Any)
         one_wide = tf.SparseTensor(values.indices, values.values, tf.stack([count, 1]))
         values = tf.sparse.to_dense(one_wide, default_value=default)
     return tf.reshape(values, [-1])
-
-
-def _moments(pixels: tf.Tensor, area: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and variance per channel, float32 [C], of pixel / 255 over the analyzed split."""
-
-    def sums(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        wide = tf.cast(image, tf.int64)  # eight times the bytes, so one image at a time
-        return tf.reduce_sum(wide, axis=[0, 1]), tf.reduce_sum(wide * wide, axis=[0, 1])
-
-    channels = pixels.shape[-1]
-    spec = tf.TensorSpec([channels], tf.int64)
-    image_sums, image_squares = tf.map_fn(sums, pixels, fn_output_signature=(spec, spec))
-    # One analyzer for all, since each adds a dozen steps to the Beam pipeline.
-    ones = tf.ones_like(image_sums[:, :1])
-    everything = tft.sum(
-        tf.concat([image_sums, image_squares, ones], axis=1), reduce_instance_dims=False
-    )
-    total, squares, images_seen = tf.split(tf.cast(everything, tf.float64), [channels, channels, 1])
-    count = images_seen * area
-    mean = total / count
-    variance = tf.maximum(squares / count - mean * mean, 0.0)
-    mean, variance = tf.cast(mean / 255.0, tf.float32), tf.cast(variance / 255.0**2, tf.float32)
-    return tf.ensure_shape(mean, [channels]), tf.ensure_shape(variance, [channels])

@@ -1,0 +1,156 @@
+"""Work on an Examples artifact, a Beam element for each of its files.
+
+Inside one file everything that touches a record then runs in C++ over whole batches, with tf.data
+reading ahead; among files Beam divides the work. What each file gave comes back as a line of text.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import tensorflow as tf
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+from tfx.utils import io_utils
+
+from components import record_files
+from components.contents import Contents, SplitContents, merged
+from components.durable_files import UNFINISHED
+from components.errors import PipelineError
+
+
+class FileJob(NamedTuple):
+    """One file of records, and the file to make of it."""
+
+    split: str
+    source: str
+    target: str
+    # Folder for what is not whole yet.
+    unfinished: str
+
+
+def rewrite(
+    make_pipeline: Callable[[], beam.Pipeline],
+    source: types.Artifact,
+    target: types.Artifact,
+    prefix: str,
+    work: beam.DoFn,
+) -> Contents:
+    """Makes a file of `target` of every file of `source`, and writes what `target` then holds.
+
+    Args:
+        make_pipeline: of Beam, with the runner's options.
+        source: Examples.
+        target: Examples; becomes one of the same splits.
+        prefix: of the names of its files.
+        work: gets each `FileJob` and yields the `SplitContents` of the file that it wrote.
+
+    Raises:
+        PipelineError: a split has no files.
+    """
+    target.split_names = source.split_names
+    examples_utils.set_payload_format(target, example_gen_pb2.FORMAT_TF_EXAMPLE)
+    # Beside the splits, not in them: readers take every file of a split's folder.
+    unfinished = os.path.join(target.uri, UNFINISHED)
+    fileio.makedirs(unfinished)
+    todo = list(_jobs(source, target, prefix, unfinished))
+    found: dict[str, list[SplitContents]] = {job.split: [] for job in todo}
+    splits = {job.target: job.split for job in todo}
+    for line in lines(make_pipeline, todo, beam.ParDo(_Told(work)), unfinished):
+        path, _, contents = line.partition("\t")
+        found[splits[path]].append(SplitContents.model_validate_json(contents))
+    contents = Contents(splits={split: merged(parts) for split, parts in found.items()})
+    contents.write(target.uri)
+    fileio.rmtree(unfinished)
+    return contents
+
+
+def lines(
+    make_pipeline: Callable[[], beam.Pipeline],
+    elements: Sequence[Any],
+    work: beam.PTransform,
+    scratch: str,
+) -> list[str]:
+    """Runs `work` over the elements, spread over the workers, and returns the lines it yields.
+
+    Args:
+        scratch: folder that all workers and this process see.
+    """
+    prefix = os.path.join(scratch, "lines")
+    with make_pipeline() as pipeline:
+        _ = (
+            pipeline
+            | "Files" >> beam.Create(elements)
+            | "Spread" >> beam.Reshuffle()
+            | "Work" >> work
+            | "Lines" >> beam.io.WriteToText(prefix)
+        )
+    found: list[str] = []
+    for path in sorted(fileio.glob(prefix + "*")):
+        with fileio.open(path) as file:
+            found += file.read().splitlines()
+        fileio.remove(path)
+    return found
+
+
+def batches(
+    file: str, size: int, parse: Callable[[tf.Tensor], Any], wrong: str, again: str
+) -> Iterator[Any]:
+    """Yields what `parse` makes of batches of `size` records, while the next one is made.
+
+    Args:
+        parse: of serialized Examples, string `[N]`; in a graph.
+        wrong: what it means that `parse` refuses a batch.
+        again: what would write the file anew.
+
+    Raises:
+        PipelineError: the file is damaged, or `parse` refuses what is in it.
+    """
+    found = iter(record_files.read_records(file).batch(size).map(parse).prefetch(2))
+    while True:
+        try:
+            batch = next(found, None)
+        except tf.errors.DataLossError as error:
+            raise PipelineError(f"{file} is damaged; {again}") from error
+        except tf.errors.InvalidArgumentError as error:
+            raise PipelineError(f"{file} {wrong}") from error
+        if batch is None:
+            return
+        yield batch
+
+
+class _Told(beam.DoFn):
+    """Runs a DoFn, and tells in a line of text which file it wrote and what is in it."""
+
+    def __init__(self, work: beam.DoFn):
+        self._work = work
+
+    def setup(self) -> None:
+        self._work.setup()
+
+    def process(self, job: FileJob) -> Iterator[str]:
+        for contents in self._work.process(job):
+            yield f"{job.target}\t{contents.model_dump_json()}"
+
+
+def _jobs(
+    source: types.Artifact, target: types.Artifact, prefix: str, unfinished: str
+) -> Iterator[FileJob]:
+    for split in artifact_utils.decode_split_names(source.split_names):
+        pattern = io_utils.all_files_pattern(artifact_utils.get_split_uri([source], split))
+        files = sorted(fileio.glob(pattern))
+        if not files:
+            raise PipelineError(
+                f"{pattern}: split {split!r} has no files; run the component before again"
+            )
+        folder = artifact_utils.get_split_uri([target], split)
+        fileio.makedirs(folder)
+        for index, file in enumerate(files):
+            name = record_files.file_name(prefix, index, len(files))
+            yield FileJob(split, file, os.path.join(folder, name), unfinished)

@@ -1,0 +1,92 @@
+"""Files of records between components: read in batches, written through Arrow, and how long.
+
+They are not compressed: images are already, and of raw pixels compressing takes several times as
+long as everything else that is done to them. A file that is called `.gz` is read all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from tfx.dsl.io import fileio
+from tfx_bsl.coders import example_coder
+
+from components import durable_files
+from components.contents import FileContents
+
+_BUFFER = 1 << 20
+
+
+def read_records(files: tf.Tensor | str | list[str]) -> tf.data.Dataset:
+    """Serialized Examples, string [], file after file."""
+    names = tf.convert_to_tensor(files)
+    gzip = tf.reduce_any(tf.strings.regex_full_match(names, r".*\.gz"))
+    return tf.data.TFRecordDataset(names, tf.where(gzip, "GZIP", ""), buffer_size=_BUFFER)
+
+
+class Writer:
+    """A file of Examples that appears, under its name, once it is whole.
+
+    Args:
+        path: of the file.
+        unfinished: folder on the same file system for what is not whole.
+    """
+
+    def __init__(self, path: str, unfinished: str):
+        self._path = path
+        # Beam may run the same work twice at once; each attempt writes a file of its own.
+        self._attempt = durable_files.attempt(unfinished)
+        self._encoder = example_coder.RecordBatchToExamplesEncoder()
+        self.contents = FileContents()
+
+    def __enter__(self) -> Self:
+        self._writer = tf.io.TFRecordWriter(self._attempt)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+        if error is None:
+            fileio.rename(self._attempt, self._path, overwrite=True)
+
+    def write(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Adds N records.
+
+        Args:
+            columns: a feature each: strings (object) or numbers `[N]`, or `[N, ...]` of which each
+                row's bytes are the feature, in row-major order.
+        """
+        arrays = {name: _arrow(column) for name, column in columns.items()}
+        count = len(next(iter(arrays.values())))
+        ones = pa.array(np.arange(count + 1, dtype=np.int32))  # one value for each record
+        lists = [pa.ListArray.from_arrays(ones, array) for array in arrays.values()]
+        for record in self._encoder.encode(pa.RecordBatch.from_arrays(lists, list(arrays))):
+            self._writer.write(record)
+            self.contents.records += 1
+            self.contents.bytes += len(record)
+            self.contents.longest = max(self.contents.longest, len(record))
+
+
+def _arrow(column: np.ndarray) -> pa.Array:
+    if column.dtype == object:
+        return pa.array(column, pa.large_binary())
+    if column.ndim == 1:
+        return pa.array(column)
+    data = np.ascontiguousarray(column)
+    ends = np.arange(len(data) + 1, dtype=np.int64) * (data.nbytes // max(len(data), 1))
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_binary(), len(data), buffers)
+
+
+def file_name(prefix: str, index: int, count: int) -> str:
+    """Name of a file, among as many of its split."""
+    return f"{prefix}-{index:05}-of-{count:05}.tfrecord"
