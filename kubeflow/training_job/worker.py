@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import PipelineError, one_line
+from kubeflow.container import log
 from kubeflow.training_job.manifest import HOSTS_VARIABLE
 from kubeflow.training_job.staging import Staging
 
@@ -123,6 +124,7 @@ def _execute(executor: str, invocation: Json, inputs_spec: Json, writes: bool) -
 def main() -> None:
     """Entry point."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    log.set_up()
     try:
         run(sys.argv[1])
     except Exception as error:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import kubeflow
 from components.release_store import models_config
 from components.release_store.rollout import Served
+from components.trainer.run import KEPT_LOGS
 from kubeflow.training_job.manifest import build
 from kubeflow.training_job.settings import TrainingJobSettings
 from pipeline.commands.releases import releases
@@ -26,8 +27,8 @@ from tests.fixtures.kustomize import documents, rendered
 FOLDER = Path(kubeflow.__path__[0]) / "manifests"
 KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
 VERSION = "1.31"
-# Not in the kustomization: it is to be filled in.
-TEMPLATE = "object-store-secret.template.yaml"
+# Not in the kustomization: one is to be filled in, the other needs all of Kubeflow.
+TEMPLATE, TENSORBOARD = "object-store-secret.template.yaml", "tensorboard.yaml"
 
 # Where the store may be: in a bucket, as it is, or as the components have it.
 PLACES = [None, "serve-from-volume", "serve-from-gcs"]
@@ -66,7 +67,7 @@ def pods(thing):
 
 def test_the_kustomization_lists_every_file():
     files = {path.name for path in FOLDER.glob("*.yaml")}
-    assert files == {*KUSTOMIZATION["resources"], "kustomization.yaml", TEMPLATE}
+    assert files == {*KUSTOMIZATION["resources"], "kustomization.yaml", TEMPLATE, TENSORBOARD}
     folders = {path.name for path in FOLDER.iterdir() if path.is_dir()} - {"__pycache__"}
     assert {None, *folders} == {*PLACES}
     assert KUSTOMIZATION["components"] == []
@@ -316,6 +317,22 @@ def test_metrics_are_where_prometheus_is_told_to_look():
         "prometheus.io/port": arguments_of(container)["rest_api_port"],
         "prometheus.io/path": path,
     }
+
+
+def test_tensorboard_looks_where_trainings_keep_their_logs():
+    (thing,) = documents(FOLDER / TENSORBOARD)
+    # All that the resource has: https://github.com/kubeflow/kubeflow, tensorboard_types.go.
+    assert {*thing} == {"apiVersion", "kind", "metadata", "spec"}
+    assert (thing["apiVersion"], thing["kind"]) == (
+        "tensorboard.kubeflow.org/v1alpha1",
+        "Tensorboard",
+    )
+    assert {*thing["spec"]} == {"logspath"}
+    claim, _, path = thing["spec"]["logspath"].removeprefix("pvc://").partition("/")
+    assert ("PersistentVolumeClaim", claim) in {
+        (each["kind"], each["metadata"]["name"]) for each in OBJECTS
+    }
+    assert path == f"checkpoints/{KEPT_LOGS}"
 
 
 def test_the_workers_may_do_what_the_task_does_and_no_more():

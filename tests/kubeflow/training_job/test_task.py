@@ -121,11 +121,15 @@ def test_two_workers_train_one_model(tmp_path, monkeypatch):
             print(logs[-6000:])
         assert len(cluster.processes) == 2
         assert cluster.jobs == {}
+    assert "vqvae: step 6/6" in logs
     model = tmp_path / "minio/b/model/Format-Serving"
     assert tf.saved_model.load(str(model)).signatures
     output = json.loads((tmp_path / "output.json").read_text())
     assert output["artifacts"]["model"]["artifacts"][0]["uri"] == "minio://b/model"
     assert not list((tmp_path / "staging").iterdir())
     # Both have the same step, in the one folder of checkpoints that they share.
-    (checkpoints,) = (tmp_path / "checkpoints").iterdir()
+    logs = tmp_path / "checkpoints" / "logs"
+    (checkpoints,) = {*(tmp_path / "checkpoints").iterdir()} - {logs}
     assert tf.train.latest_checkpoint(str(checkpoints)).endswith("ckpt-6")
+    # The curves too are where TensorBoard finds them, those of the first worker.
+    assert list(logs.glob(f"{checkpoints.name}/events.out.tfevents.*"))
