@@ -1,8 +1,9 @@
 """The one DAG as a pipeline that open-source Kubeflow Pipelines runs.
 
 TFX compiles for Vertex AI. What is added and mended here: defaults of the runtime parameters,
-resources and retries of every task, no caching of what reads or writes outside its artifacts,
-our container's command, and the platform document with the pods' settings.
+resources and retries of every task, no caching of what reads or writes outside its artifacts, the
+types that Kubeflow's pages show, our container's command, and the platform document with the pods'
+settings.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import yaml
 from components.object_store.folder import is_remote
 from components.release_store.release import LATEST
 from kubeflow.compiler import backends, lint, pods, runtime_parameters
+from kubeflow.container import system_types
 from kubeflow.training_job.settings import for_component
 from pipeline import component_ids
 from pipeline.config.config import Config, ConfigError
@@ -67,6 +69,8 @@ def compile_pipeline(config: Config, places: Places, backend: str = backends.NEW
     platform = {}
     for name, task in spec["root"]["dag"]["tasks"].items():
         label = spec["components"][name]["executorLabel"]
+        for made in spec["components"][name]["outputDefinitions"]["artifacts"].values():
+            made["artifactType"] = system_types.in_spec(made["artifactType"])
         pod = config.kubeflow.pod(name)
         workers = for_component(config, name, places.image)
         container = executors[label].get("container")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.errors import one_line
-from kubeflow.container import executor_input, executor_output, overrides
+from kubeflow.container import executor_input, executor_output, log, overrides
 from kubeflow.container.artifact_uris import ArtifactUris
 from kubeflow.container.verdict import format_verdict
 
@@ -33,7 +33,7 @@ def run(arguments: Sequence[str]) -> None:
     options, beam_args = _parser().parse_known_args(arguments)
     invocation = json.loads(options.json_serialized_invocation_args)
     inputs_spec = json.loads(options.json_serialized_inputs_spec_args)
-    uris = ArtifactUris(executor_input.uris(invocation))
+    uris, outputs = ArtifactUris(executor_input.uris(invocation)), invocation["outputs"]
     invocation = executor_input.prepare(invocation, inputs_spec)
     overrides.fold(invocation, options.override)
     _fill_in_run_id(invocation)
@@ -55,7 +55,8 @@ def run(arguments: Sequence[str]) -> None:
         from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
         kubeflow_v2_run_executor.main((options, beam_args))
-    output = executor_output.finish(invocation["outputs"]["outputFile"], uris, driven)
+    written = invocation["outputs"]["outputFile"]
+    output = executor_output.finish(written, outputs, uris, driven)
     if options.executor_class_path == _PUSHER:
         _tell(executor_output.metadata(output, "pushed_model"))
 
@@ -88,6 +89,7 @@ def _tell(pushed: Json) -> None:
 def main() -> None:
     """Entry point: the traceback for whoever mends it, the last line for whoever runs it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    log.set_up()
     try:
         run(sys.argv[1:])
     except Exception as error:

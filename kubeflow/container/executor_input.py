@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components import durable_files
+from kubeflow.container import system_types
 from kubeflow.container.artifact_uris import local_path
 
 Json = dict[str, Any]
@@ -54,6 +55,7 @@ def prepare(invocation: Json, inputs_spec: Json) -> Json:
     for name, found in outputs.get("artifacts", {}).items():
         for artifact in found.get("artifacts", []):
             _localise(artifact, name)
+            artifact["type"] = system_types.for_tfx(artifact.get("type", {}))
             # A volume may still have there what an earlier try has written.
             if os.path.isdir(artifact["uri"]):
                 durable_files.empty_folder(Path(artifact["uri"]))

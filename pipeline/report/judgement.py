@@ -59,7 +59,8 @@ def verdict(collected: Collected) -> Verdict:
     """The one thing to know about the run."""
     failed, evaluation = collected.failed, collected.evaluation
     if failed is not None:
-        reason = collected.error or f"The log is {collected.root.log}."
+        log = f"The log is {collected.root.log}." if collected.root else ""
+        reason = collected.error or log
         return Verdict("broken", f"Failed in {failed.name}", reason)
     if evaluation is None or collected.component(ids.PUSHER) is None:
         return Verdict("broken", "Not finished", "The run ended before the gate had judged it.")

@@ -8,6 +8,8 @@ import dataclasses
 import pytest
 import yaml
 from click.testing import CliRunner
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.errors import PipelineError
 from kubeflow.commands.compile import compile_command
@@ -48,7 +50,7 @@ def container(documents, name):
 
 def test_every_task_has_our_command_resources_and_retries(documents):
     tasks = documents[0]["root"]["dag"]["tasks"]
-    assert len(tasks) == 12
+    assert len(tasks) == 13
     for name, task in tasks.items():
         made = container(documents, name)
         assert made["command"] == ["python", "-m", "kubeflow.container"]
@@ -88,6 +90,26 @@ def test_both_trainings_begin_with_the_release_that_baseline_found():
     for trainer in ("Trainer-vqvae", "Trainer-prior"):
         given = tasks[trainer]["inputs"]["artifacts"]["baseline_model"]["taskOutputArtifact"]
         assert given["producerTask"] == "Baseline"
+
+
+def test_the_report_has_the_types_that_kubeflows_pages_show(documents):
+    spec = pipeline_spec_pb2.PipelineSpec()
+    json_format.ParseDict(documents[0], spec)
+    made = spec.components["Report"].output_definitions.artifacts
+    assert {name: each.artifact_type.schema_title for name, each in made.items()} == {
+        "report": "system.HTML",
+        "metrics": "system.Metrics",
+    }
+    assert {each.artifact_type.schema_version for each in made.values()} == {"0.0.1"}
+    # Last of all, also where the gate refuses: the Pusher then succeeds without a release.
+    assert "Pusher" in spec.root.dag.tasks["Report"].dependent_tasks
+
+
+def test_a_runtime_parameter_is_told_in_the_manifest_and_in_the_report(documents):
+    for component in ("Pusher", "Report"):
+        told = [each for each in container(documents, component)["args"] if "=config/" in each]
+        assert "vqvae_steps=config/training/vqvae/steps" in told
+        assert len(told) == len(documents[0]["root"]["inputDefinitions"]["parameters"])
 
 
 def test_runtime_parameters_have_the_configurations_values_as_defaults(documents):
@@ -265,7 +287,7 @@ def test_the_command_writes_the_file_and_names_the_parameters(tmp_path):
     options = [f"--image={IMAGE}", "--data=s3://b/d", "--serving=s3://b/serving", f"--out={out}"]
     done = CliRunner().invoke(compile_command, options, catch_exceptions=False)
     assert done.exit_code == 0
-    assert "12 tasks" in done.output
+    assert "13 tasks" in done.output
     assert "--param vqvae_steps=1500" in done.output
     spec, _ = yaml.safe_load_all(out.read_text())
     trainer = spec["root"]["dag"]["tasks"]["Trainer-vqvae"]["inputs"]["parameters"]
