@@ -27,6 +27,11 @@ def in_spec(artifact_type: Json) -> Json:
     return {"schemaTitle": title, "schemaVersion": _VERSION}
 
 
+def is_one(artifact: Json) -> bool:
+    """Whether an artifact of the ExecutorInput message is of one of Kubeflow's types."""
+    return artifact.get("type", {}).get("schemaTitle") in _TYPES
+
+
 def for_tfx(artifact_type: Json) -> Json:
     """The opposite: the type as TFX's entrypoint finds its class."""
     kind = _TYPES.get(artifact_type.get("schemaTitle", ""))

@@ -94,7 +94,10 @@ def _wait_for(hosts: list[str]) -> None:
 
 
 def _localised(invocation: Json, folder: Path, outputs: Path) -> Json:
-    """Inputs where the staging folder is, outputs where this worker writes."""
+    """Inputs where the staging folder is, outputs where this worker writes.
+
+    A path that is absolute stays as it is: that of an input in a data root.
+    """
     for side, root in (("inputs", folder), ("outputs", outputs)):
         for found in invocation.get(side, {}).get("artifacts", {}).values():
             for artifact in found.get("artifacts", []):

@@ -18,6 +18,7 @@ from components.object_store.folder import Folder
 from kubeflow.compiler.compile import Places, compile_pipeline, to_yaml
 from kubeflow.container.verdict import find_verdict
 from pipeline.config import config as configuration
+from pipeline.config.pods import VolumeMount
 from pipeline.local.plan import plan_run, run_pipeline
 from pipeline.local.root import Root
 from tests.fixtures.html_page import Page, assert_self_contained, pictures
@@ -38,6 +39,7 @@ QUICK = (
     "gate.thresholds={nmse: {max: 0.99, worse_by: 0.5}}",
 )
 IMAGE = "registry.example/vqvae@sha256:" + "0" * 64
+CHECKPOINTS = "s3://models/checkpoints"
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +66,7 @@ def config():
 
 @pytest.fixture(scope="module")
 def documents(config):
-    places = Places(
-        IMAGE, "s3://images/day-{SPAN}", "s3://models/digits", "s3://models/checkpoints"
-    )
+    places = Places(IMAGE, "s3://images/day-{SPAN}", "s3://models/digits", CHECKPOINTS)
     return compile_pipeline(config, places)
 
 
@@ -254,6 +254,42 @@ def test_the_numbers_of_every_run_are_listed_with_what_came_of_it(runs, refused)
     assert "allowed at most 0.0001" in metadata["reason"]
     assert "released_version" not in metadata
     assert metadata["nmse"] > 0.0001
+
+
+def test_with_a_data_root_the_launcher_copies_pointers_and_the_release_is_the_same(
+    runs, config, tmp_path
+):
+    cluster, first, *_ = runs
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    root = VolumeMount(claim="vqvae-data", path=str(volume))
+    kubeflow = config.kubeflow.model_copy(update={"data_root": root})
+    places = Places(IMAGE, "s3://images/day-1", "s3://models/shared/digits", CHECKPOINTS)
+    compiled = compile_pipeline(config.model_copy(update={"kubeflow": kubeflow}), places)
+    run = cluster.run(compiled, "minio://mlpipeline/v2")
+    assert run.warnings == []
+    page = cluster.objects(run.outputs["Report"]["report"].uri)
+    assert "Released version 1" in page.read_text(encoding="utf-8")
+    artifacts = [(task, name) for task in run.outputs for name in run.outputs[task]]
+    # Of all there is to copy, the page alone is not a few bytes for an artifact, made or read.
+    copied = run.copied - page.stat().st_size
+    assert copied < 1000 * 3 * len(artifacts) < first.copied / 100
+    for task, name in artifacts:
+        folder = cluster.objects(run.outputs[task][name].uri)
+        if task != "Report":
+            assert files(folder) == {"payload.json"}, (task, name)
+    payloads = {path.relative_to(volume).parts[:3] for path in volume.glob("payloads/*/*")}
+    assert payloads == {("payloads", run.id, task) for task in run.outputs}
+    assert not list(volume.rglob(".scratch"))
+    shared = json.loads(Folder("s3://models/shared/digits").read("releases/1.json"))
+    other = manifest(1)
+    for fact in ("codebook_sha256", "baseline", "code_version"):
+        assert shared[fact] == other[fact]
+    assert shared["metrics"] == pytest.approx(other["metrics"])
+    assert shared["data"]["splits"] == other["data"]["splits"]
+    assert set(shared["files"]) == set(other["files"])
+    # Of artifacts that others can find.
+    assert shared["lineage"]["artifacts"]["model"]["uri"].startswith("minio://mlpipeline/v2/")
 
 
 def test_credentials_are_nowhere(runs, documents):

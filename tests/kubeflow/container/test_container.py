@@ -99,7 +99,8 @@ def test_outputs_begin_empty_whatever_an_earlier_try_has_left(invocation, mounts
 
 
 def test_output_names_uris_again_and_has_no_nulls(invocation, mounts):
-    uris = ArtifactUris(executor_input.uris(invocation))
+    prepared = executor_input.prepare(invocation, SPEC)
+    uris = ArtifactUris(executor_input.places(invocation, prepared))
     path = mounts / "output.json"
     metadata = {
         "current_model": f"{mounts}/minio/b/in",
@@ -124,10 +125,9 @@ def test_output_names_uris_again_and_has_no_nulls(invocation, mounts):
 def test_a_page_is_shown_by_the_uri_of_its_file(invocation, mounts):
     (out,) = invocation["outputs"]["artifacts"]["out"]["artifacts"]
     out["type"] = {"schemaTitle": "system.HTML", "schemaVersion": "0.0.1"}
-    uris = ArtifactUris(executor_input.uris(invocation))
-    (prepared,) = executor_input.prepare(invocation, SPEC)["outputs"]["artifacts"]["out"][
-        "artifacts"
-    ]
+    message = executor_input.prepare(invocation, SPEC)
+    uris = ArtifactUris(executor_input.places(invocation, message))
+    (prepared,) = message["outputs"]["artifacts"]["out"]["artifacts"]
     # TFX imports the class that it is told.
     assert prepared["type"] == {"instanceSchema": "title: pipeline.report.artifacts.HTML\n"}
     path = mounts / "output.json"

@@ -47,6 +47,56 @@ def test_a_staging_folder_that_cannot_be_removed_hides_no_failure(tmp_path, monk
     assert "may be left: OSError: [Errno 16] Device or resource busy" in capsys.readouterr().out
 
 
+def test_inputs_in_a_data_root_that_workers_mount_are_not_copied(tmp_path, monkeypatch):
+    """They do where their staging is on that volume; else they are given copies as ever."""
+    monkeypatch.setenv("KFP_RUN_ID", "run")
+    root = tmp_path / "volume"
+    for folder in (root / "payloads/examples", tmp_path / "pod/model"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("data")
+
+    def staged(staging: Path) -> tuple[dict[str, str], set[str]]:
+        seen = {}
+
+        class Looking:
+            def exists(self, name):
+                return False
+
+            def run(self, manifest, timeout):
+                (place,) = staging.iterdir()
+                message = json.loads((place / "task.json").read_text())["invocation"]
+                seen["uris"] = {
+                    name: each["artifacts"][0]["uri"]
+                    for name, each in message["inputs"]["artifacts"].items()
+                }
+                seen["copies"] = {path.name for path in (place / "inputs").iterdir()}
+                (place / "outputs").mkdir()
+                (place / "outputs/executor_output.json").write_text("{}")
+
+        several = settings()
+        job = several.job.model_copy(update={"staging": str(staging)})
+        several = several.model_copy(update={"job": job})
+        invocation = {
+            "inputs": {
+                "artifacts": {
+                    "examples": {"artifacts": [{"uri": f"{root}/payloads/examples"}]},
+                    "model": {"artifacts": [{"uri": f"{tmp_path}/pod/model"}]},
+                }
+            },
+            "outputs": {"outputFile": str(tmp_path / "output.json")},
+        }
+        arguments = ("Trainer-vqvae", "executor", invocation, {}, Looking(), str(root))
+        task.run(several, *arguments)
+        return seen["uris"], seen["copies"]
+
+    uris, copies = staged(root / "staging")
+    assert uris == {"examples": f"{root}/payloads/examples", "model": "inputs/model"}
+    assert copies == {"model"}
+    uris, copies = staged(tmp_path / "elsewhere")
+    assert uris == {"examples": "inputs/examples", "model": "inputs/model"}
+    assert copies == {"examples", "model"}
+
+
 def write_examples(folder: Path) -> None:
     images = np.round(load_digits().images[:192] * 255 / 16).astype("uint8")
     for split, part in (("train", images[:128]), ("eval", images[128:])):
