@@ -14,6 +14,7 @@ from components import features
 from components.errors import PipelineError
 from kubeflow.compiler.compile import Places, compile_pipeline
 from kubeflow.container.__main__ import run as run_container
+from kubeflow.container.payloads import POINTER, resolved
 from kubeflow.training_job import task
 from kubeflow.training_job.staging import Staging
 from pipeline.config import config as configuration
@@ -119,14 +120,19 @@ def write_examples(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_two_workers_train_one_model(tmp_path, monkeypatch):
-    """The task's own arguments, as compiled; the cluster starts what the task asks for."""
+    """The task's own arguments, as compiled; the cluster starts what the task asks for.
+
+    One input is read in the data root, where the workers see it; the other is handed to them.
+    """
+    volume = tmp_path / "volume"
     config = configuration.load(
         "digits",
         (
             "training.workers=2",
             "training.vqvae.steps=6",
             "training.vqvae.batch_size=32",
-            f"kubeflow.training_job.staging={tmp_path}/staging",
+            f"kubeflow.training_job.staging={volume}/staging",
+            f"kubeflow.data_root={{claim: vqvae-work, path: {volume}}}",
             "model.quantizer.num_codes=8",
         ),
     )
@@ -135,8 +141,12 @@ def test_two_workers_train_one_model(tmp_path, monkeypatch):
     component = spec["components"]["Trainer-vqvae"]
     container = spec["deploymentSpec"]["executors"]["Trainer-vqvae_executor"]["container"]
     monkeypatch.setenv("VQVAE_MOUNT_ROOT", str(tmp_path))
-    write_examples(tmp_path / "minio/b/examples")
-    (tmp_path / "minio/b/graph").mkdir()
+    payload = volume / "payloads/earlier/Transform/0/transformed_examples"
+    write_examples(payload)
+    for name in ("examples", "graph"):
+        (tmp_path / "minio/b" / name).mkdir(parents=True)
+    pointer = tmp_path / "minio/b/examples" / POINTER
+    pointer.write_text(json.dumps({"payload": str(payload)}))
     (tmp_path / "minio/b/graph/empty").write_text("")
     parameters = spec["root"]["dag"]["tasks"]["Trainer-vqvae"]["inputs"]["parameters"]
     invocation = {
@@ -172,11 +182,12 @@ def test_two_workers_train_one_model(tmp_path, monkeypatch):
         assert len(cluster.processes) == 2
         assert cluster.jobs == {}
     assert "vqvae: step 6/6" in logs
-    model = tmp_path / "minio/b/model/Format-Serving"
-    assert tf.saved_model.load(str(model)).signatures
+    assert [path.name for path in (tmp_path / "minio/b/model").iterdir()] == [POINTER]
+    model = resolved(str(tmp_path / "minio/b/model"))
+    assert tf.saved_model.load(f"{model}/Format-Serving").signatures
     output = json.loads((tmp_path / "output.json").read_text())
     assert output["artifacts"]["model"]["artifacts"][0]["uri"] == "minio://b/model"
-    assert not list((tmp_path / "staging").iterdir())
+    assert not list((volume / "staging").iterdir())
     # Both have the same step, in the one folder of checkpoints that they share.
     logs = tmp_path / "checkpoints" / "logs"
     (checkpoints,) = {*(tmp_path / "checkpoints").iterdir()} - {logs}
