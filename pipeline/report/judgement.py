@@ -81,7 +81,13 @@ def verdict(collected: Collected) -> Verdict:
         if evaluation.baseline_version
         else f"Not compared: {evaluation.baseline_reason}."
     )
-    return Verdict("good", f"Released version {version}", f"Every threshold is met. {compared}")
+    detail = f"Every threshold is met. {compared}"
+    if (collected.config.get("release") or {}).get("rollout") == "canary":
+        detail += (
+            f" A canary: beside a stable release, `vqvae releases promote {version}` decides about "
+            "it."
+        )
+    return Verdict("good", f"Released version {version}", detail)
 
 
 def metric_rows(collected: Collected) -> list[MetricRow]:

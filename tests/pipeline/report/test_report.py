@@ -83,10 +83,14 @@ def judged(state: str = "ran", **parts: object) -> Collected:
         name="tiny",
         root=Root(Path("/runs/tiny")),
         finished=datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
-        config={"name": "tiny"},
         run={},
         components=[Component(name, state, 1.0) for name in graph.PLACES],
-        **{"evaluation": evaluation(), "manifest": {"version": 5}, **parts},
+        **{
+            "config": {"name": "tiny"},
+            "evaluation": evaluation(),
+            "manifest": {"version": 5},
+            **parts,
+        },
     )
 
 
@@ -260,6 +264,12 @@ def test_the_verdict_says_what_came_of_the_run(collected: Collected, kind: str, 
 def test_a_refusal_names_the_metric_its_value_and_the_threshold() -> None:
     refused = judged(evaluation=evaluation(blessed=False), manifest=None)
     assert "NMSE 0.03123, allowed at most 0.02" in judgement.verdict(refused).detail
+
+
+def test_the_page_of_a_canary_says_how_it_is_promoted() -> None:
+    canary = judged(config={"name": "tiny", "release": {"rollout": "canary"}})
+    assert "`vqvae releases promote 5`" in judgement.verdict(canary).detail
+    assert "promote" not in judgement.verdict(judged()).detail
 
 
 def test_metrics_stand_beside_the_last_release() -> None:
