@@ -2,13 +2,13 @@
 
 ImageExampleGen ── StatisticsGen ── SchemaGen ── ExampleValidator ── DataGate
       └─ Transform ── Trainer[vqvae] ── Tokenizer ── Trainer[prior]
-                           Baseline ── Evaluator ── Pusher
+                           Baseline ── Evaluator ── Pusher ── Report
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, TypedDict
 
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
@@ -36,6 +36,9 @@ from models.config import NetworkConfig
 from models.memory import images_at_once
 from pipeline import component_ids as ids
 from pipeline.config.config import Config
+from pipeline.edges import edges
+from pipeline.report.component import Report
+from pipeline.report.executor import INPUTS as REPORTED
 
 # What the components of ours run. Their sources are part of the cache keys.
 _MODULES = {
@@ -48,6 +51,7 @@ _MODULES = {
     ids.BASELINE: ("components.baseline.executor",),
     ids.EVALUATOR: ("components.evaluator.executor", "components.evaluator.metrics"),
     ids.PUSHER: ("components.pusher.executor",),
+    ids.REPORT: ("pipeline.report.executor",),
 }
 
 PREPROCESSING_FN = "components.transform.preprocessing.preprocessing_fn"
@@ -86,27 +90,10 @@ class Run:
     rejected: str = ""
 
 
-class Edge(NamedTuple):
-    """Component `after` runs when `before` has; `data`: it reads artifacts of it."""
-
-    before: str
-    after: str
-    data: bool
-
-
-def edges(pipeline: tfx.dsl.Pipeline) -> list[Edge]:
-    """What follows what in a pipeline."""
-    return [
-        Edge(before.id, component.id, before.id in producers)
-        for component in pipeline.components
-        for producers in [{each.producer_component_id for each in component.inputs.values()}]
-        for before in sorted(component.upstream_nodes, key=lambda node: node.id)
-    ]
-
-
 def code_fingerprint() -> str:
-    """Fingerprint of all code that the results of a run depend on."""
-    return code_version(*(module for modules in _MODULES.values() for module in modules))
+    """Fingerprint of all code that the results of a run depend on; the report is none of them."""
+    results = (modules for name, modules in _MODULES.items() if name != ids.REPORT)
+    return code_version(*(module for modules in results for module in modules))
 
 
 def create_pipeline(
@@ -210,7 +197,23 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         baseline_version=run.baseline_version,
         code_version=code_fingerprint(),
     ).with_id(ids.PUSHER)
-    return [example_gen, *data, transform, vqvae, tokenizer, prior, baseline, evaluator, pusher]
+    made = [example_gen, *data, transform, vqvae, tokenizer, prior, baseline, evaluator, pusher]
+    return [*made, _report(config, run, made)]
+
+
+def _report(config: Config, run: Run, made: list[BaseComponent]) -> BaseComponent:
+    outputs = {component.id: component.outputs for component in made}
+    return Report(
+        {name: outputs[component][output] for name, (component, output) in REPORTED.items()},
+        edges(made),
+        config=config.model_dump_json(),
+        data=run.data,
+        serving=run.serving,
+        run_key=run.run_key,
+        push_id=run.push_id,
+        pipeline_code=code_fingerprint(),
+        code_version=_code(ids.REPORT),
+    ).with_id(ids.REPORT)
 
 
 def _code(component: str) -> str:
