@@ -20,7 +20,8 @@ from components.evaluator.results import Evaluation
 from components.trainer import exported
 from models.exported import FACTS
 from pipeline import component_ids as ids
-from pipeline.dag import Edge, code_fingerprint
+from pipeline.code_fingerprint import code_fingerprint
+from pipeline.dag import Edge
 from pipeline.local import lineage
 from pipeline.local.root import Root
 from pipeline.report import curves, data, pictures
