@@ -54,7 +54,10 @@ def run(arguments: Sequence[str]) -> None:
         options.json_serialized_invocation_args = json.dumps(invocation)
         from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
-        kubeflow_v2_run_executor.main((options, beam_args))
+        from pipeline.engines import submission
+
+        with submission.submitted(beam_args, options.executor_class_path) as own:
+            kubeflow_v2_run_executor.main((options, own))
     output = executor_output.finish(invocation["outputs"]["outputFile"], uris, driven)
     if options.executor_class_path == _PUSHER:
         _tell(executor_output.metadata(output, "pushed_model"))
