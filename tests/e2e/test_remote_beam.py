@@ -278,7 +278,7 @@ def statistics(split: Path) -> Any:
 
 
 def assert_equal(one: Any, other: Any) -> None:
-    """Numbers to 1e-9, all else exactly."""
+    """Numbers to 1e-7, as float32 rounds differently in batches of other sizes; else exactly."""
     if isinstance(one, dict) and not isinstance(one, Counter):
         assert one.keys() == other.keys()
         for key in one:
@@ -288,7 +288,7 @@ def assert_equal(one: Any, other: Any) -> None:
         for each, its in zip(one, other, strict=True):
             assert_equal(each, its)
     elif isinstance(one, float):
-        assert one == pytest.approx(other, rel=1e-9, nan_ok=True)
+        assert one == pytest.approx(other, rel=1e-7, nan_ok=True)
     else:
         assert one == other
 
