@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-
 from pipeline.config.config import Config, ConfigError
 from pipeline.config.pods import PodSettings, VolumeMount
-
-# Beam's runners whose work is done in the task's own pod.
-_IN_THE_POD = ("directrunner", "bundlebaseddirectrunner", "switchingdirectrunner", "prismrunner")
 
 
 def is_remote(config: Config) -> bool:
     """Whether Beam's work is done by workers that do not see what is in a task's pod."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--runner", default="DirectRunner")
-    runner = parser.parse_known_args(list(config.beam.args))[0].runner
-    return runner.rpartition(".")[2].lower() not in _IN_THE_POD
+    return config.beam.runner != "direct"
 
 
 def check(config: Config) -> None:
@@ -32,7 +24,7 @@ def check(config: Config) -> None:
             raise ConfigError(
                 "beam: workers of another machine do not see the artifacts in a task's pod; set "
                 "kubeflow.data_root to {claim, path}, a ReadWriteMany volume that they mount at "
-                "the same path, or run Beam in the pods (DirectRunner)"
+                "the same path, or run Beam in the pods (beam.runner: direct)"
             )
         return
     for name, pod in {"pods": config.kubeflow.pods, **config.kubeflow.components}.items():

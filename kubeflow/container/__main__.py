@@ -64,7 +64,10 @@ def _run(options: argparse.Namespace, beam_args: list[str], payloads: Payloads |
         options.json_serialized_invocation_args = json.dumps(invocation)
         from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
-        kubeflow_v2_run_executor.main((options, beam_args))
+        from pipeline.engines import submission
+
+        with submission.submitted(beam_args, options.executor_class_path) as own:
+            kubeflow_v2_run_executor.main((options, own))
     written = invocation["outputs"]["outputFile"]
     output = executor_output.finish(written, given["outputs"], ArtifactUris(places), driven)
     if payloads:

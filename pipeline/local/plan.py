@@ -18,8 +18,9 @@ from components.example_gen.layout import Layout
 from components.literal_paths import is_text
 from components.object_store.folder import is_remote
 from components.release_store import store as release_store
+from pipeline.code_fingerprint import code_fingerprint
 from pipeline.config.config import Config
-from pipeline.dag import Run, code_fingerprint, create_pipeline
+from pipeline.dag import Run, create_pipeline
 from pipeline.edges import edges
 from pipeline.local import lineage
 from pipeline.local.root import Root

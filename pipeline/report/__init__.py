@@ -28,7 +28,7 @@ def build(root: Path) -> Path:
     """
     require_run(root)
     # Imported here, so that the command line can name its commands without TensorFlow.
-    from pipeline.dag import code_fingerprint
+    from pipeline.code_fingerprint import code_fingerprint
     from pipeline.report import last_run
     from pipeline.report.collect import collect
     from pipeline.report.render import render

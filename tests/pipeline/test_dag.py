@@ -10,8 +10,9 @@ from google.protobuf import json_format
 
 from components import versions
 from pipeline import component_ids
+from pipeline.code_fingerprint import code_fingerprint
 from pipeline.config.config import load
-from pipeline.dag import Run, code_fingerprint, create_pipeline
+from pipeline.dag import Run, create_pipeline
 
 
 @pytest.fixture(scope="module")

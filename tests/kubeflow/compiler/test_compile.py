@@ -228,18 +228,16 @@ def test_a_claim_that_would_be_mounted_twice_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "remote"),
+    ("beam", "remote"),
     [
-        ("[]", False),
-        ("[--runner=DirectRunner, --direct_num_workers=2]", False),
-        ("[--runner=apache_beam.runners.direct.DirectRunner]", False),
-        ("[--runner=FlinkRunner, '--flink_master=flink:8081']", True),
-        ("[--runner, PortableRunner]", True),
-        ("[--runner=DataflowRunner]", True),
+        ("{}", False),
+        ("{workers: 2}", False),
+        ("{runner: flink, flink: {master: 'flink:8081', job_server_jar: /opt/server.jar}}", True),
+        ("{runner: portable, portable: {job_endpoint: 'jobs:8099'}}", True),
     ],
 )
-def test_workers_of_another_machine_need_a_data_root(arguments, remote):
-    config = configuration.load("digits", (f"beam.args={arguments}",))
+def test_workers_of_another_machine_need_a_data_root(beam, remote):
+    config = configuration.load("digits", (f"beam={beam}",))
     assert is_remote(config) == remote
     if remote:
         with pytest.raises(
@@ -247,9 +245,7 @@ def test_workers_of_another_machine_need_a_data_root(arguments, remote):
         ) as caught:
             compile_pipeline(config, PLACES)
         assert "\n" not in str(caught.value)
-    spec = compile_pipeline(
-        configuration.load("digits", (f"beam.args={arguments}", DATA_ROOT)), PLACES
-    )[0]
+    spec = compile_pipeline(configuration.load("digits", (f"beam={beam}", DATA_ROOT)), PLACES)[0]
     assert "--data-root" in container([spec], "Transform")["args"]
 
 
