@@ -17,11 +17,14 @@ run: setup ## run the pipeline to a release, by default on the embedded digits; 
 	@.venv/bin/vqvae run $(ARGS)
 
 test: setup ## run the tests; ARGS="-k name"
-	@$(PYTEST) -m "not slow" $(WORKERS) $(ARGS)
+	@$(PYTEST) -m "not slow and not flink" $(WORKERS) $(ARGS)
 
 test-slow: setup ## run the kill, soak and fuzz tests
 	@$(PYTEST) -m "slow and not alone" $(WORKERS) $(ARGS) || [ $$? -eq 5 ] # 5: there are none
 	@$(PYTEST) -m "slow and alone" $(ARGS) || [ $$? -eq 5 ]
+
+test-flink: setup ## run the tests of Beam on workers in other processes
+	@$(PYTEST) -m flink $(ARGS) || [ $$? -eq 5 ] # 5: there are none
 
 bench: setup ## run the benchmarks into benchmarks/results.md; ARGS="training sampling" for some
 	@.venv/bin/python -m benchmarks $(ARGS)
@@ -51,4 +54,4 @@ clean: ## remove the environment and caches; runs/ and data/ stay
 	@rm -rf .venv .tools .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info
 	@find . -name __pycache__ -type d -not -path './runs/*' -not -path './data/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup run test test-slow bench gpu-check lint lock image-check clean
+.PHONY: help setup run test test-slow test-flink bench gpu-check lint lock image-check clean

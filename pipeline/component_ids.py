@@ -16,10 +16,12 @@ TOKENIZER = "Tokenizer"
 BASELINE = "Baseline"
 EVALUATOR = "Evaluator"
 PUSHER = "Pusher"
+REPORT = "Report"
 
 ALL = (
     *(EXAMPLE_GEN, STATISTICS_GEN, SCHEMA_GEN, IMPORT_SCHEMA_GEN, EXAMPLE_VALIDATOR, DATA_GATE),
     *(TRANSFORM, TRAINERS["vqvae"], TOKENIZER, TRAINERS["prior"], BASELINE, EVALUATOR, PUSHER),
+    REPORT,
 )
 
 # Those that read or write what no artifact shows: files of the user, the release store.

@@ -2,13 +2,13 @@
 
 ImageExampleGen ── StatisticsGen ── SchemaGen ── ExampleValidator ── DataGate
       └─ Transform ── Trainer[vqvae] ── Tokenizer ── Trainer[prior]
-                           Baseline ── Evaluator ── Pusher
+                           Baseline ── Evaluator ── Pusher ── Report
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, TypedDict
 
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
@@ -31,24 +31,15 @@ from components.trainer.config import (
     VQVAESettings,
 )
 from components.transform.component import ImageTransform
-from components.versions import code_version
 from models.config import NetworkConfig
 from models.memory import images_at_once
 from pipeline import component_ids as ids
+from pipeline.code_fingerprint import code_fingerprint, code_of
 from pipeline.config.config import Config
-
-# What the components of ours run. Their sources are part of the cache keys.
-_MODULES = {
-    ids.EXAMPLE_GEN: ("components.example_gen.executor",),
-    ids.DATA_GATE: ("components.data_gate.executor",),
-    ids.TRANSFORM: ("components.transform.executor", "components.transform.preprocessing"),
-    ids.TRAINERS["vqvae"]: ("components.trainer.vqvae",),
-    ids.TOKENIZER: ("components.tokenizer.executor",),
-    ids.TRAINERS["prior"]: ("components.trainer.prior",),
-    ids.BASELINE: ("components.baseline.executor",),
-    ids.EVALUATOR: ("components.evaluator.executor", "components.evaluator.metrics"),
-    ids.PUSHER: ("components.pusher.executor",),
-}
+from pipeline.edges import edges
+from pipeline.engines.arguments import beam_arguments
+from pipeline.report.component import Report
+from pipeline.report.executor import INPUTS as REPORTED
 
 PREPROCESSING_FN = "components.transform.preprocessing.preprocessing_fn"
 RUN_FNS = {stage: f"components.trainer.{stage}.run_fn" for stage in ids.TRAINERS}
@@ -86,29 +77,6 @@ class Run:
     rejected: str = ""
 
 
-class Edge(NamedTuple):
-    """Component `after` runs when `before` has; `data`: it reads artifacts of it."""
-
-    before: str
-    after: str
-    data: bool
-
-
-def edges(pipeline: tfx.dsl.Pipeline) -> list[Edge]:
-    """What follows what in a pipeline."""
-    return [
-        Edge(before.id, component.id, before.id in producers)
-        for component in pipeline.components
-        for producers in [{each.producer_component_id for each in component.inputs.values()}]
-        for before in sorted(component.upstream_nodes, key=lambda node: node.id)
-    ]
-
-
-def code_fingerprint() -> str:
-    """Fingerprint of all code that the results of a run depend on."""
-    return code_version(*(module for modules in _MODULES.values() for module in modules))
-
-
 def create_pipeline(
     config: Config,
     run: Run,
@@ -130,7 +98,7 @@ def create_pipeline(
         components=_components(config, run),
         enable_cache=config.runtime.cache,
         metadata_connection_config=metadata,
-        beam_pipeline_args=list(config.beam.args),
+        beam_pipeline_args=beam_arguments(config.beam),
     )
 
 
@@ -146,7 +114,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         features=config.data.features,
         max_rejected_fraction=config.data.max_rejected_fraction,
         rejected_path=run.rejected,
-        code_version=_code(ids.EXAMPLE_GEN),
+        code_version=code_of(ids.EXAMPLE_GEN),
     )
     data = _validation(config, example_gen.outputs["examples"])
     gate = data[-1]
@@ -157,7 +125,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         PREPROCESSING_FN,
         image=image.model_dump(),
         batch_size=config.data.transform_batch_size,
-        code_version=_code(ids.TRANSFORM),
+        code_version=code_of(ids.TRANSFORM),
     ).with_id(ids.TRANSFORM)
     transform.add_upstream_node(gate)
     transformed = transform.outputs["transformed_examples"]
@@ -166,7 +134,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         serving_path=run.serving,
         image_shape=image.hwc,
         baseline_version=run.baseline_version,
-        code_version=_code(ids.BASELINE),
+        code_version=code_of(ids.BASELINE),
     )
     last_release = baseline.outputs["baseline_model"]
     begins_with = last_release if config.training.warm_start == "last_release" else None
@@ -176,7 +144,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         vqvae.outputs["model"],
         num_codes=config.model.quantizer.num_codes,
         batch_size=images_at_once(config.network),
-        code_version=_code(ids.TOKENIZER),
+        code_version=code_of(ids.TOKENIZER),
     )
     prior = _trainer(
         "prior",
@@ -194,7 +162,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         image=image.hwc,
         batch_size=images_at_once(config.network, config.prior),
         baseline_model=last_release,
-        code_version=_code(ids.EVALUATOR),
+        code_version=code_of(ids.EVALUATOR),
     ).with_id(ids.EVALUATOR)
     pusher = ReleasePusher(
         prior.outputs["model"],
@@ -210,11 +178,23 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         baseline_version=run.baseline_version,
         code_version=code_fingerprint(),
     ).with_id(ids.PUSHER)
-    return [example_gen, *data, transform, vqvae, tokenizer, prior, baseline, evaluator, pusher]
+    made = [example_gen, *data, transform, vqvae, tokenizer, prior, baseline, evaluator, pusher]
+    return [*made, _report(config, run, made)]
 
 
-def _code(component: str) -> str:
-    return code_version(*_MODULES[component])
+def _report(config: Config, run: Run, made: list[BaseComponent]) -> BaseComponent:
+    outputs = {component.id: component.outputs for component in made}
+    return Report(
+        {name: outputs[component][output] for name, (component, output) in REPORTED.items()},
+        edges(made),
+        config=config.model_dump_json(),
+        data=run.data,
+        serving=run.serving,
+        run_key=run.run_key,
+        push_id=run.push_id,
+        pipeline_code=code_fingerprint(),
+        code_version=code_of(ids.REPORT),
+    ).with_id(ids.REPORT)
 
 
 def _validation(config: Config, examples: Channel) -> list[BaseComponent]:
@@ -232,7 +212,7 @@ def _validation(config: Config, examples: Channel) -> list[BaseComponent]:
     gate = DataGate(
         validator.outputs["anomalies"],
         statistics.outputs["statistics"],
-        code_version=_code(ids.DATA_GATE),
+        code_version=code_of(ids.DATA_GATE),
     )
     return [statistics, schema, validator, gate]
 
@@ -263,7 +243,7 @@ def trainer_settings(stage: str, config: Config, run: Run) -> TrainerSettings:
 def _vqvae_settings(config: Config, run: Run) -> VQVAESettings:
     return VQVAESettings(
         stage=config.training.vqvae,
-        code_version=_code(ids.TRAINERS["vqvae"]),
+        code_version=code_of(ids.TRAINERS["vqvae"]),
         **_shared_settings(config, run),
     )
 
@@ -272,7 +252,7 @@ def _prior_settings(config: Config, run: Run) -> PriorSettings:
     return PriorSettings(
         stage=config.training.prior,
         prior=config.prior,
-        code_version=_code(ids.TRAINERS["prior"]),
+        code_version=code_of(ids.TRAINERS["prior"]),
         **_shared_settings(config, run),
     )
 

@@ -181,7 +181,7 @@ def _assignment(
     def assign(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         parsed = parsing.parse(records, names, label_type)
         sizes = tf.map_fn(
-            lambda image: tf.size(images.decode_image(image)),
+            images.check_image,
             tf.boolean_mask(parsed.images, parsed.usable),
             parallel_iterations=_DECODERS,
             fn_output_signature=tf.int32,

@@ -18,6 +18,7 @@ from components.trainer.checkpoints import Checkpoints
 from components.trainer.config import Precision, StageConfig
 from components.trainer.copies import Copies
 from components.trainer.distribution import check_batch, distributed
+from components.trainer.kept_logs import KeptLogs
 from components.trainer.objective import Objective
 from components.trainer.optimizer import Adam, state_variable, warmup_steps
 from components.trainer.preemption import Preempted, Preemption
@@ -41,10 +42,17 @@ _LOST = (
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Where a training writes: `checkpoints` (folder or URI) outlives the run, `logs` does not."""
+    """Where a training writes.
+
+    Attributes:
+        checkpoints: folder or URI that outlives the run.
+        logs: folder of this run.
+        kept_logs: folder or URI that outlives the run, for a copy of the logs; empty: none.
+    """
 
     checkpoints: str
     logs: str
+    kept_logs: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +142,8 @@ class _Training:
         self._copies.broadcast()
         if self._step:
             LOGGER.info("%s: going on from step %d", objective.stage, self._step)
+        kept_logs = places.kept_logs if is_chief(strategy) else ""
+        self._kept_logs = KeptLogs(places.logs, kept_logs, goes_on=self._step > 0)
         peak = peak_flops(computing.precision)
         self._meter = Meter(
             *(objective.stage, self._step, stage.steps, stage.batch_size),
@@ -150,7 +160,8 @@ class _Training:
         held, steps = {}, self._stage.steps
         self._compare_copies()
         batches = data(self._step)
-        with self._writer().as_default(), Preemption(self._steps.stop) as preemption:
+        writer, logs = self._writer().as_default(), self._kept_logs
+        with writer, logs, Preemption(self._steps.stop) as preemption:
             try:
                 # Of a training that was stopped before it had evaluated.
                 if self._step and self._due(self._stage.evaluate_every):
@@ -165,6 +176,7 @@ class _Training:
                         held = self._evaluated_once(preemption)
                     if self._due(self._stage.checkpoint_every):
                         self._save()
+                    self._kept_logs.keep()
                     self._meter.restart()
             except _Stopped:
                 self._leave()

@@ -24,6 +24,8 @@ from models.device import full_float32, has_gpu
 
 # Bytes at the end of a data file by which its contents are known.
 _END = 64 * 1024
+# Folder beside the checkpoints with the logs of all trainings, which TensorBoard is pointed at.
+KEPT_LOGS = "logs"
 
 Settings = TypeVar("Settings", bound=TrainerSettings)
 
@@ -79,6 +81,7 @@ def train(
 
     `start` gives a training that does not go on from a checkpoint its first weights.
     """
+    name = _named(objective.stage, settings, _described([*fn_args.train_files, *inputs]))
     fit(
         objective,
         data.train,
@@ -87,10 +90,9 @@ def train(
         settings.seed,
         strategy,
         Places(
-            checkpoints=_checkpoints(
-                objective.stage, settings, _described([*fn_args.train_files, *inputs])
-            ),
+            checkpoints=os.path.join(settings.checkpoints, name),
             logs=fn_args.model_run_dir,
+            kept_logs=os.path.join(settings.checkpoints, KEPT_LOGS, name),
         ),
         Computing(
             # Compilation costs a CPU more than it gives back on networks of this size.
@@ -126,19 +128,19 @@ _NOT_OF_A_STEP: dict[str, Any] = {
 }
 
 
-def _checkpoints(stage: str, settings: TrainerSettings, inputs: Sequence[str]) -> str:
-    """A directory named by all that decides what a step does: settings, data, inputs, the code.
+def _named(stage: str, settings: TrainerSettings, inputs: Sequence[str]) -> str:
+    """A name of all that decides what a step does: settings, data, inputs, the code.
 
-    A rerun of an interrupted training finds it again, although TFX gives it another output
-    directory, and so does one that is to take more steps; a training with any other data or
-    network does not. Of the code, the modules of the step and of the network count, and the
+    By it a rerun of an interrupted training finds its checkpoints, although TFX gives it another
+    output directory, and so does one that is to take more steps; a training with any other data
+    or network does not. Of the code, the modules of the step and of the network count, and the
     libraries that compute it. What is not found stays: with those of before, training goes on.
     """
     code = code_version("components.trainer.steps", "components.trainer.augment", f"models.{stage}")
     libraries = versions.library_versions(versions.WEIGHTS)
     text = "\n".join([settings.model_dump_json(exclude=_NOT_OF_A_STEP), code, libraries, *inputs])
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return os.path.join(settings.checkpoints, f"{stage}-{key}")
+    return f"{stage}-{key}"
 
 
 def _described(patterns: Sequence[str]) -> list[str]:

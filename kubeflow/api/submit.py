@@ -39,7 +39,7 @@ class Outcome:
 
     Attributes:
         state: SUCCEEDED, FAILED, SKIPPED or CANCELED.
-        verdict: what the Pusher said; None where the run did not succeed.
+        verdict: what the Pusher said; None where the run did not come that far.
         failed: task -> why, and the end of its log.
     """
 
@@ -164,8 +164,23 @@ def _tasks(run: Any) -> list[Any]:
 
 
 def _outcome(client: kfp.Client, connection: Connection, run: Any) -> Outcome:
-    if run.state != "SUCCEEDED":
-        return Outcome(run.state, None, _failures(client, connection, run))
+    succeeded = run.state == "SUCCEEDED"
+    verdict, reason = None, ""
+    if succeeded or task_states(run).get(PUSHER) == "SUCCEEDED":
+        verdict, reason = _verdict(client, connection, run)
+    if not succeeded:
+        return Outcome(run.state, verdict, _failures(client, connection, run))
+    if verdict is None:
+        raise PipelineError(
+            f"run {run.run_id} succeeded, but what came of it is not known, since the {PUSHER}'s "
+            f"log, which says it, cannot be had: {reason}; see the output of {PUSHER} in "
+            "Kubeflow's page, or `releases/latest.json` of the release store"
+        )
+    return Outcome(run.state, verdict, {})
+
+
+def _verdict(client: kfp.Client, connection: Connection, run: Any) -> tuple[Verdict | None, str]:
+    """What the Pusher said, or why that is not known."""
     log = ""
     try:
         workflow = _workflow(client, connection, run.run_id)
@@ -176,14 +191,7 @@ def _outcome(client: kfp.Client, connection: Connection, run: Any) -> Outcome:
             reason = "its log does not end with it"
     except PipelineError as error:
         reason = one_line(error)
-    verdict = find_verdict(log)
-    if verdict is None:
-        raise PipelineError(
-            f"run {run.run_id} succeeded, but what came of it is not known, since the {PUSHER}'s "
-            f"log, which says it, cannot be had: {reason}; see the output of {PUSHER} in "
-            "Kubeflow's page, or `releases/latest.json` of the release store"
-        )
-    return Outcome(run.state, verdict, {})
+    return find_verdict(log), reason
 
 
 def _failures(client: kfp.Client, connection: Connection, run: Any) -> dict[str, str]:

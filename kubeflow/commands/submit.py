@@ -94,8 +94,10 @@ def _follow(client: Any, connection: Connection, run_id: str, timeout: float | N
         raise
     for task, log in outcome.failed.items():
         click.echo(f"\n{task} failed; the end of its log:\n{log}\n")
-    if outcome.verdict is None:
+    if outcome.state != "SUCCEEDED" or outcome.verdict is None:
         names = ", ".join(outcome.failed) or "no task says why"
+        if outcome.verdict and outcome.verdict.released:
+            names += f"; it had released version {outcome.verdict.released}, which stays"
         raise PipelineError(
             f"run {run_id} ended as {outcome.state.lower()}: {names}; "
             + how_to_watch(connection, run_id)

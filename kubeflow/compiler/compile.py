@@ -1,8 +1,9 @@
 """The one DAG as a pipeline that open-source Kubeflow Pipelines runs.
 
 TFX compiles for Vertex AI. What is added and mended here: defaults of the runtime parameters,
-resources and retries of every task, no caching of what reads or writes outside its artifacts,
-our container's command, and the platform document with the pods' settings.
+resources and retries of every task, no caching of what reads or writes outside its artifacts, the
+types that Kubeflow's pages show, our container's command, and the platform document with the pods'
+settings.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import yaml
 
 from components.object_store.folder import is_remote
 from components.release_store.release import LATEST
-from kubeflow.compiler import backends, lint, pods, runtime_parameters
+from kubeflow.compiler import backends, data_root, lint, pods, runtime_parameters
+from kubeflow.container import system_types
 from kubeflow.training_job.settings import for_component
 from pipeline import component_ids
 from pipeline.config.config import Config, ConfigError
@@ -57,16 +59,19 @@ def compile_pipeline(config: Config, places: Places, backend: str = backends.NEW
         backend: version of Kubeflow Pipelines, one of `backends.BACKENDS`.
 
     Raises:
-        ConfigError: a place that no pod could use.
+        ConfigError: a place that no pod, or no worker of Beam's, could use.
         PipelineError: the result breaks a rule of the backend.
     """
     _check(config, places)
+    data_root.check(config)
     spec = _compiled_by_tfx(config, places)
     version = backends.parse(backend)
-    executors = spec["deploymentSpec"]["executors"]
+    executors, root = spec["deploymentSpec"]["executors"], config.kubeflow.data_root
     platform = {}
     for name, task in spec["root"]["dag"]["tasks"].items():
         label = spec["components"][name]["executorLabel"]
+        for made in spec["components"][name]["outputDefinitions"]["artifacts"].values():
+            made["artifactType"] = system_types.in_spec(made["artifactType"])
         pod = config.kubeflow.pod(name)
         workers = for_component(config, name, places.image)
         container = executors[label].get("container")
@@ -74,8 +79,16 @@ def compile_pipeline(config: Config, places: Places, backend: str = backends.NEW
             continue
         # A hook of Vertex AI's that the backend never runs.
         container.pop("lifecycle", None)
+        if workers or root:
+            container["args"] += ["--component", name]
+        if root:
+            container["args"] += ["--data-root", root.path]
+            pod = data_root.mounted(pod, root)
         if workers:
-            container["args"] += ["--component", name, "--training-job", workers.model_dump_json()]
+            if root and workers.job.backend == "tfjob":  # a TrainJob's volumes are the runtime's
+                seen = {"pod": data_root.mounted(workers.pod, root)}
+                workers = workers.model_copy(update=seen)
+            container["args"] += ["--training-job", workers.model_dump_json()]
             pod = pod.model_copy(update={"gpu_count": 0})  # the GPUs are the workers'
         container["resources"] = pods.resources(pod)
         if pod.env:

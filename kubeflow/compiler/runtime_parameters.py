@@ -18,8 +18,9 @@ class RuntimeParameter:
 
     Attributes:
         default: the configuration's value.
-        places: (component, `PROPERTY[/KEY…]`), as `kubeflow.container.overrides` reads it. The
-            Pusher's are for the release's manifest, which says what was really run.
+        places: (component, `PROPERTY[/KEY…]`), as `kubeflow.container.overrides` reads it. Those
+            in `config` are for the release's manifest and the report, which say what was really
+            run.
     """
 
     name: str
@@ -35,14 +36,14 @@ def runtime_parameters(config: Config, data: str) -> list[RuntimeParameter]:
             "data",
             data,
             "URI or mounted path of the image TFRecords; {SPAN} stands for the latest span",
-            ((ids.EXAMPLE_GEN, "input_base"), (ids.PUSHER, "config/data/path")),
+            ((ids.EXAMPLE_GEN, "input_base"), (ids.REPORT, "data_path"), *_told("data/path")),
         )
     ]
     for stage, settings in (("vqvae", config.training.vqvae), ("prior", config.training.prior)):
         places: tuple[tuple[str, str], ...] = (
             (ids.TRAINERS[stage], "custom_config/settings/stage/steps"),
             (ids.TRAINERS[stage], "train_args/num_steps"),
-            (ids.PUSHER, f"config/training/{stage}/steps"),
+            *_told(f"training/{stage}/steps"),
         )
         description = f"optimisation steps of the {stage}'s training"
         parameters.append(RuntimeParameter(f"{stage}_steps", settings.steps, description, places))
@@ -50,10 +51,15 @@ def runtime_parameters(config: Config, data: str) -> list[RuntimeParameter]:
         for rule, limit in threshold:
             if limit is not None:
                 path = f"gate/thresholds/{metric}/{rule}"
-                places = ((ids.EVALUATOR, path), (ids.PUSHER, f"config/{path}"))
+                places = ((ids.EVALUATOR, path), *_told(path))
                 name, description = f"gate_{metric}_{rule}", f"the gate's {metric}: {rule}"
                 parameters.append(RuntimeParameter(name, float(limit), description, places))
     return parameters
+
+
+def _told(key: str) -> tuple[tuple[str, str], ...]:
+    """Where a key of the configuration is told on."""
+    return tuple((component, f"config/{key}") for component in (ids.PUSHER, ids.REPORT))
 
 
 def add(spec: Json, parameters: list[RuntimeParameter]) -> None:

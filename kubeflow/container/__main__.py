@@ -1,13 +1,15 @@
 """`python -m kubeflow.container`: runs one task of the compiled pipeline.
 
 The command of every task. It takes the arguments of TFX's own container entrypoint, with
-`--override` in addition (`kubeflow.container.overrides`) and, for a Trainer of several workers,
-`--component` and `--training-job` (`kubeflow.training_job`); the rest is for Beam.
+`--override` in addition (`kubeflow.container.overrides`), with `--data-root` where payloads are
+kept apart from artifacts (`kubeflow.container.payloads`) and, for a Trainer of several workers,
+with `--training-job` (`kubeflow.training_job`); the rest is for Beam.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -16,8 +18,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.errors import one_line
-from kubeflow.container import executor_input, executor_output, overrides
+from kubeflow.container import executor_input, executor_output, log, overrides
 from kubeflow.container.artifact_uris import ArtifactUris
+from kubeflow.container.payloads import Payloads
 from kubeflow.container.verdict import format_verdict
 
 Json = dict[str, Any]
@@ -29,12 +32,18 @@ _PUSHER = "components.pusher.executor.Executor"
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Runs a task: its artifacts are read and written where the launcher has them."""
+    """Runs a task: its artifacts are read and written where the launcher or a volume has them."""
     options, beam_args = _parser().parse_known_args(arguments)
-    invocation = json.loads(options.json_serialized_invocation_args)
+    payloads = Payloads(options.data_root, options.component) if options.data_root else None
+    with payloads or contextlib.nullcontext():
+        _run(options, beam_args, payloads)
+
+
+def _run(options: argparse.Namespace, beam_args: list[str], payloads: Payloads | None) -> None:
+    given = json.loads(options.json_serialized_invocation_args)
     inputs_spec = json.loads(options.json_serialized_inputs_spec_args)
-    uris = ArtifactUris(executor_input.uris(invocation))
-    invocation = executor_input.prepare(invocation, inputs_spec)
+    invocation = executor_input.prepare(given, inputs_spec, payloads)
+    places = executor_input.places(given, invocation)
     overrides.fold(invocation, options.override)
     _fill_in_run_id(invocation)
 
@@ -42,20 +51,27 @@ def run(arguments: Sequence[str]) -> None:
     if options.executor_class_path == _EXAMPLE_GEN:
         from kubeflow.container import example_gen
 
-        driven = example_gen.drive(invocation)
+        driven = example_gen.drive(invocation, payloads.scratch() if payloads else None)
     if options.training_job:
         from kubeflow.training_job import task
         from kubeflow.training_job.settings import TrainingJobSettings
 
         workers = TrainingJobSettings.model_validate_json(options.training_job)
         executor = options.executor_class_path
-        task.run(workers, options.component, executor, invocation, inputs_spec)
+        root = options.data_root
+        task.run(workers, options.component, executor, invocation, inputs_spec, data_root=root)
     else:
         options.json_serialized_invocation_args = json.dumps(invocation)
         from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
-        kubeflow_v2_run_executor.main((options, beam_args))
-    output = executor_output.finish(invocation["outputs"]["outputFile"], uris, driven)
+        from pipeline.engines import submission
+
+        with submission.submitted(beam_args, options.executor_class_path) as own:
+            kubeflow_v2_run_executor.main((options, own))
+    written = invocation["outputs"]["outputFile"]
+    output = executor_output.finish(written, given["outputs"], ArtifactUris(places), driven)
+    if payloads:
+        payloads.publish(places)
     if options.executor_class_path == _PUSHER:
         _tell(executor_output.metadata(output, "pushed_model"))
 
@@ -67,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json_serialized_inputs_spec_args", default="{}")
     parser.add_argument("--override", action="append", default=[], metavar="PARAMETER=PLACE")
     parser.add_argument("--component")
+    parser.add_argument("--data-root", metavar="PATH")
     parser.add_argument("--training-job", metavar="JSON")
     return parser
 
@@ -88,6 +105,7 @@ def _tell(pushed: Json) -> None:
 def main() -> None:
     """Entry point: the traceback for whoever mends it, the last line for whoever runs it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    log.set_up()
     try:
         run(sys.argv[1:])
     except Exception as error:

@@ -8,7 +8,7 @@ the task wrote there back to the URI afterwards. It has such a folder for `gs://
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from components.errors import PipelineError
@@ -36,10 +36,14 @@ def local_path(uri: str) -> str:
 
 
 class ArtifactUris:
-    """The URIs of a task's own artifacts, to be put back wherever their folders are named."""
+    """The URIs of a task's own artifacts, to be put back wherever their folders are named.
 
-    def __init__(self, uris: Iterable[str]):
-        known = {local_path(uri): uri for uri in uris if "://" in uri}
+    Args:
+        places: folder -> URI.
+    """
+
+    def __init__(self, places: Mapping[str, str]):
+        known = {path: uri for path, uri in places.items() if "://" in uri}
         # Longer ones first: one folder may be the beginning of another's name.
         self._known = sorted(known.items(), key=lambda item: -len(item[0]))
 

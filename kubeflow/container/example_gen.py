@@ -27,12 +27,13 @@ from components.object_store.folder import Folder, is_remote
 Json = dict[str, Any]
 
 
-def drive(invocation: Json) -> Json:
+def drive(invocation: Json, scratch: str | None = None) -> Json:
     """Does what the driver does on a laptop; the files that it found go into `invocation`.
 
     Args:
         invocation: the prepared ExecutorInput message as JSON; `input_base` in it may be a path,
             or a URI of an object store, with or without TFX's placeholders.
+        scratch: folder for a copy of the data, where others than this process read it too.
 
     Returns:
         the driver's ExecutorOutput as JSON, for the metadata of the Examples.
@@ -43,7 +44,7 @@ def drive(invocation: Json) -> Json:
     values = invocation["inputs"]["parameterValues"]
     data = values["input_base"]
     if is_remote(data):
-        data = _staged(data)
+        data = _staged(data, scratch)
     found = layout.input_config_for(data)
     if found.left_out:
         print(f"data: {found.left_out}", flush=True)
@@ -69,7 +70,7 @@ def _examples(invocation: Json, resolved: dict[str, Any]) -> Json:
     )
 
 
-def _staged(uri: str) -> str:
+def _staged(uri: str, scratch: str | None = None) -> str:
     """A local copy of the data's span that TFX would read, in the same layout.
 
     Every file gets its name first, empty: then it is clear which span and version is read, and
@@ -78,7 +79,7 @@ def _staged(uri: str) -> str:
     base, pattern = spans.split_at_placeholder(uri)
     store = Folder(base)
     # Below a folder of the same name, so that an error about a file tells which it is.
-    target = Path(tempfile.mkdtemp(prefix="data-"), base.replace("://", "/"))
+    target = Path(tempfile.mkdtemp(prefix="data-", dir=scratch), base.replace("://", "/"))
     target.mkdir(parents=True)
     # Of a pattern only what it may name: the bucket may hold much else.
     beginning = pattern.split("/")[0].partition("{")[0]

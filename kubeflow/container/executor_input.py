@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from components import durable_files
+from kubeflow.container import system_types
 from kubeflow.container.artifact_uris import local_path
+from kubeflow.container.payloads import Payloads, resolved
 
 Json = dict[str, Any]
 
@@ -17,18 +19,7 @@ _BACKEND_OUTPUT = "executor-logs"
 _BACKEND_METADATA = ("store_session_info", "display_name")
 
 
-def uris(invocation: Json) -> list[str]:
-    """The URIs of all artifacts of a task."""
-    return [
-        artifact["uri"]
-        for side in ("inputs", "outputs")
-        for found in invocation.get(side, {}).get("artifacts", {}).values()
-        for artifact in found.get("artifacts", [])
-        if artifact.get("uri")
-    ]
-
-
-def prepare(invocation: Json, inputs_spec: Json) -> Json:
+def prepare(invocation: Json, inputs_spec: Json, payloads: Payloads | None = None) -> Json:
     """The executor input with local paths, the types TFX needs, and its metadata as TFX wrote it.
 
     Folders of the outputs are made, empty, since the launcher makes their parents only.
@@ -37,6 +28,7 @@ def prepare(invocation: Json, inputs_spec: Json) -> Json:
         invocation: the ExecutorInput message as JSON.
         inputs_spec: the task's ComponentInputsSpec as JSON, which knows the types of the inputs;
             the driver hands them over without.
+        payloads: where the outputs' payloads go, if not into the artifacts' own folders.
     """
     prepared = copy.deepcopy(invocation)
     outputs = prepared.setdefault("outputs", {})
@@ -51,14 +43,38 @@ def prepare(invocation: Json, inputs_spec: Json) -> Json:
                 "remote_uri": artifact["uri"],
             }
             _localise(artifact, f"{name}-{index}")
+            artifact["uri"] = resolved(artifact["uri"])
     for name, found in outputs.get("artifacts", {}).items():
         for artifact in found.get("artifacts", []):
             _localise(artifact, name)
+            shown = system_types.is_one(artifact)
+            artifact["type"] = system_types.for_tfx(artifact.get("type", {}))
             # A volume may still have there what an earlier try has written.
             if os.path.isdir(artifact["uri"]):
                 durable_files.empty_folder(Path(artifact["uri"]))
             os.makedirs(artifact["uri"], exist_ok=True)
+            if payloads and not shown:  # what Kubeflow's page opens stays where it looks
+                artifact["uri"] = payloads.output(name)
     return prepared
+
+
+def places(invocation: Json, prepared: Json) -> dict[str, str]:
+    """Where a task has its artifacts -> their URIs.
+
+    Args:
+        invocation: the ExecutorInput message as JSON.
+        prepared: what `prepare` has made of it.
+    """
+    return {
+        here["uri"]: there["uri"]
+        for side in ("inputs", "outputs")
+        for name, found in prepared.get(side, {}).get("artifacts", {}).items()
+        for here, there in zip(
+            found.get("artifacts", []),
+            invocation[side]["artifacts"][name].get("artifacts", []),
+            strict=True,
+        )
+    }
 
 
 def _localise(artifact: Json, name: str) -> None:

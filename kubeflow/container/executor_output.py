@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from kubeflow.container import system_types
 from kubeflow.container.artifact_uris import ArtifactUris
 
 Json = dict[str, Any]
@@ -23,11 +24,12 @@ def read(path: str) -> Json:
         return {}
 
 
-def finish(path: str, uris: ArtifactUris, driver: Json) -> Json:
+def finish(path: str, outputs: Json, uris: ArtifactUris, driver: Json) -> Json:
     """Rewrites the output file for the launcher and returns what it says.
 
     Args:
         path: the file that the executor wrote.
+        outputs: of the ExecutorInput message, as the driver has made it.
         uris: of the task's artifacts.
         driver: what the driver reported before, whose metadata the executor's file lacks.
     """
@@ -37,7 +39,8 @@ def finish(path: str, uris: ArtifactUris, driver: Json) -> Json:
             before = _artifact(driver, name, index).get("metadata", {})
             metadata = {**before, **_present(artifact.get("metadata", {}))}
             artifact["metadata"] = uris.restored(_present(metadata))
-            artifact["uri"] = uris.restored(artifact["uri"])
+            kind = _artifact(outputs, name, index).get("type", {})
+            artifact["uri"] = system_types.shown(kind, uris.restored(artifact["uri"]))
     Path(path).write_text(json.dumps(output), encoding="utf-8")
     return output
 
@@ -47,8 +50,8 @@ def metadata(output: Json, name: str) -> Json:
     return _artifact(output, name, 0).get("metadata", {})
 
 
-def _artifact(output: Json, name: str, index: int) -> Json:
-    artifacts = output.get("artifacts", {}).get(name, {}).get("artifacts", [])
+def _artifact(side: Json, name: str, index: int) -> Json:
+    artifacts = side.get("artifacts", {}).get(name, {}).get("artifacts", [])
     return artifacts[index] if index < len(artifacts) else {}
 
 

@@ -29,6 +29,7 @@ def run(
     invocation: Json,
     inputs_spec: Json,
     job: Job | None = None,
+    data_root: str | None = None,
 ) -> None:
     """Trains with several workers, as the executor would alone; leaves its output file.
 
@@ -39,6 +40,7 @@ def run(
         invocation: the prepared ExecutorInput message as JSON, with local paths.
         inputs_spec: the task's ComponentInputsSpec as JSON.
         job: by default one of this pod's cluster.
+        data_root: where payloads are; inputs there are read in place if the staging is there too.
 
     Raises:
         PipelineError: the job failed.
@@ -53,7 +55,8 @@ def run(
     try:
         if not job.exists(name):  # one that goes on has its inputs
             staging.remove()
-            _stage(staging, executor_class, invocation, inputs_spec)
+            in_place = data_root if data_root and _below(place, data_root) else None
+            _stage(staging, executor_class, invocation, inputs_spec, in_place)
         command = ["python", "-m", "kubeflow.training_job.worker", place]
         job.run(manifest.build(settings, name, command), settings.pod.timeout)
         _collect(staging, invocation)
@@ -65,10 +68,21 @@ def run(
             print(f"{place} may be left: {said(error)}", flush=True)
 
 
-def _stage(staging: Staging, executor_class: str, invocation: Json, inputs_spec: Json) -> None:
-    """Inputs under `inputs/`, and the task itself with every path relative to the folder."""
+def _stage(
+    staging: Staging,
+    executor_class: str,
+    invocation: Json,
+    inputs_spec: Json,
+    in_place: str | None,
+) -> None:
+    """Inputs under `inputs/`, and the task itself with every path relative to the folder.
+
+    Inputs below `in_place`, which all workers mount at the same path, stay there.
+    """
     message = json.loads(json.dumps(invocation))
     for name, artifact in _artifacts(message, "inputs"):
+        if in_place and _below(artifact["uri"], in_place):
+            continue
         staging.put(Path(artifact["uri"]), f"inputs/{name}")
         artifact["uri"] = f"inputs/{name}"
     for name, artifact in _artifacts(message, "outputs"):
@@ -95,6 +109,10 @@ def _collect(staging: Staging, invocation: Json) -> None:
             )
         report = report.replace(f"{worker.ROOT}/outputs/{name}", artifact["uri"])
     Path(invocation["outputs"]["outputFile"]).write_text(report, encoding="utf-8")
+
+
+def _below(path: str, folder: str) -> bool:
+    return Path(path).is_relative_to(folder)
 
 
 def _artifacts(message: Json, side: str) -> list[tuple[str, Json]]:

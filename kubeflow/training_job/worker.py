@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import PipelineError, one_line
+from kubeflow.container import log
 from kubeflow.training_job.manifest import HOSTS_VARIABLE
 from kubeflow.training_job.staging import Staging
 
@@ -93,7 +94,10 @@ def _wait_for(hosts: list[str]) -> None:
 
 
 def _localised(invocation: Json, folder: Path, outputs: Path) -> Json:
-    """Inputs where the staging folder is, outputs where this worker writes."""
+    """Inputs where the staging folder is, outputs where this worker writes.
+
+    A path that is absolute stays as it is: that of an input in a data root.
+    """
     for side, root in (("inputs", folder), ("outputs", outputs)):
         for found in invocation.get(side, {}).get("artifacts", {}).values():
             for artifact in found.get("artifacts", []):
@@ -123,6 +127,7 @@ def _execute(executor: str, invocation: Json, inputs_spec: Json, writes: bool) -
 def main() -> None:
     """Entry point."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    log.set_up()
     try:
         run(sys.argv[1])
     except Exception as error:

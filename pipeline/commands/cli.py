@@ -13,6 +13,7 @@ import click
 from components.errors import is_for_user, notes, one_line, written_for_user
 from components.trainer.preemption import Preempted
 from pipeline import user_path
+from pipeline.commands.beam_worker import beam_worker
 from pipeline.commands.data import data
 from pipeline.commands.exit_status import FAILED, INTERRUPTED, STOPPED, USAGE
 from pipeline.commands.models import decode, encode, sample
@@ -60,7 +61,7 @@ def cli(debug: bool) -> None:
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be any bytes
 
 
-for command in (data, run, train, report, encode, decode, sample, serve, releases):
+for command in (data, run, train, report, encode, decode, sample, serve, releases, beam_worker):
     cli.add_command(command)
 
 

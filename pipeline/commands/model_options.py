@@ -84,6 +84,11 @@ class ModelOptions:
         """Whether the user named a very release."""
         return self.version is not None
 
+    @property
+    def release_store(self) -> str:
+        """Folder or URI of the release store."""
+        return self.store or str(self._root.serving)
+
     @contextlib.contextmanager
     def models(self, model: str) -> Iterator[tuple[Models, TextIO]]:
         """The models for the use of one of them; and standard error, see `quiet`.
@@ -112,7 +117,7 @@ class ModelOptions:
     @contextlib.contextmanager
     def on_disk(self, model: str) -> Iterator[tuple[DiskModels, TextIO]]:
         """The same from a release store."""
-        store = self.store or str(self._root.serving)
+        store = self.release_store
         if self.store is None and not Path(store).is_dir():  # no log in a root that is none
             raise PipelineError(
                 f"nothing has been released to {store} yet; `vqvae run` makes a release"

@@ -13,6 +13,7 @@ from pipeline.commands.progress_bar import ProgressBar
 from pipeline.user_path import UserPath
 
 if TYPE_CHECKING:
+    from pipeline.config.beam import BeamConfig
     from pipeline.inference.bulk_job import Summary
 
 
@@ -56,7 +57,7 @@ def encode(
     and what is left out is named. A file of codes holds `codes` [N, h, w], the images' `names` and
     `sizes`, and the release and codebook they belong to. With --data there is one for every 10,000
     images, with their `labels` and, as `records`, their places in the TFRecord file; --config and
-    --set say where Beam runs (`beam.args`), and what the features of the records are called
+    --set say where Beam runs (`beam`), and what the features of the records are called
     (`data.features`), if not as in the data that the release was trained on.
     """
     if data is not None:
@@ -185,7 +186,8 @@ def _bulk_encode(where, data, out, skip_unusable, config, overrides) -> Summary:
     with where.on_disk("encode") as (models, errors), ProgressBar(errors, every=1) as bar:
         from pipeline.inference.bulk_encode import encode_records
 
-        beam_args, names = settings.beam.args, settings.data.features
+        beam_args = _beam_arguments(settings.beam, where, data, out)
+        names = settings.data.features
         return encode_records(
             models.release, data, out, beam_args, skip_unusable, bar.update, names
         )
@@ -194,13 +196,23 @@ def _bulk_encode(where, data, out, skip_unusable, config, overrides) -> Summary:
 def _bulk_decode(where, data, out, force, config, overrides) -> Summary:
     from pipeline.config.config import load
 
-    beam_args = load(config, overrides).beam.args
+    settings = load(config, overrides)
     with where.on_disk("decode") as (models, errors), ProgressBar(errors, every=1) as bar:
         from pipeline.inference.bulk_decode import decode_codes
 
+        beam_args = _beam_arguments(settings.beam, where, data, out)
         return decode_codes(
             models, data, out, beam_args, bar.update, chosen=where.has_chosen, force=force
         )
+
+
+def _beam_arguments(beam: BeamConfig, where: ModelOptions, data: Path, out: Path) -> list[str]:
+    """Beam's arguments, once it is known that its workers see what they need."""
+    from pipeline.engines import preflight
+    from pipeline.engines.arguments import beam_arguments
+
+    preflight.check_paths(beam, {"--data": data, "--out": out, "--store": where.release_store})
+    return beam_arguments(beam)
 
 
 def _print(summary: Summary, out: Path) -> None:

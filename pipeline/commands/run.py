@@ -114,12 +114,17 @@ def _run(config: Config, data: Path, root: Root, console: Console) -> int:
     from components.evaluator import results
     from components.release_store import store as release_store
     from pipeline import report
+    from pipeline.engines import preflight
+    from pipeline.engines.arguments import beam_arguments
     from pipeline.local.plan import plan_run, run_pipeline
 
     before, record = _outputs(root), _written(root.last_run)
     display = RunDisplay(console)
     with _shown(display):
         try:
+            paths = {"--root": root.path, "--data": data, "release.path": config.release.path}
+            preflight.check_paths(config.beam, paths)
+            preflight.engine_of(beam_arguments(config.beam))
             run = plan_run(config, str(data), root)
             if run.data_left_out:
                 console.print(Text.assemble(("note", "yellow"), f" {run.data_left_out}"))

@@ -16,6 +16,7 @@ from components.release_store.rollout import Rollout
 from components.trainer.config import TrainingConfig
 from models.config import Fraction, ImageShape, ModelConfig, NetworkConfig, PriorConfig, Section
 from pipeline.config import strict_yaml
+from pipeline.config.beam import BeamConfig
 from pipeline.config.pods import KubeflowConfig
 from pipeline.user_path import expanded
 
@@ -56,15 +57,6 @@ class ReleaseConfig(Section):
     # beside it, under a label of its own, until `vqvae releases promote`. The first release of a
     # store is stable in any case. Default stable.
     rollout: Rollout = "stable"
-
-
-class BeamConfig(Section):
-    """How the data-parallel components run."""
-
-    # Arguments for Beam, for example --runner=FlinkRunner. Default: none, which is the DirectRunner
-    # in this process. With any, TFX packs itself up for the workers of another machine (2 s and
-    # 46 MB in /tmp for each component), unless one of them is --sdk_container_image.
-    args: tuple[str, ...] = ()
 
 
 class RuntimeConfig(Section):

@@ -148,6 +148,10 @@ class KubeflowConfig(Section):
     pods: PodSettings = PodSettings()
     # Component -> what differs, such as Trainer-vqvae: {gpu_count: 1, memory: 16Gi}.
     components: dict[str, PodSettings] = {}
+    # A ReadWriteMany volume for the payloads of all artifacts, such as {claim: vqvae-work, path:
+    # /mnt/vqvae/work}. Every task mounts it; Beam's workers on an engine must mount it at the same
+    # path. Default none: Kubeflow's launcher copies artifacts to and from every pod.
+    data_root: VolumeMount | None = None
     # The workers, where several train.
     training_job: TrainingJobConfig = TrainingJobConfig()
 

@@ -27,6 +27,7 @@ from components import durable_files
 from components.errors import PipelineError, after, is_for_user, one_line
 from components.example_gen.rejection import Rejection
 from components.repeating import repeating
+from pipeline.engines.submission import submitted
 from pipeline.progress import Progress
 
 SKIPPED = "skipped.jsonl"
@@ -136,7 +137,10 @@ def run(
     started = time.monotonic()
     with _output(out) as unfinished, _watched(unfinished, len(jobs), progress):
         try:
-            with beam.Pipeline(options=PipelineOptions(list(beam_args))) as pipeline:
+            with (
+                submitted(beam_args, type(work).__name__) as arguments,
+                beam.Pipeline(options=PipelineOptions(arguments)) as pipeline,
+            ):
                 _ = (
                     pipeline
                     | "Files" >> beam.Create(list(jobs))

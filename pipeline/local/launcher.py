@@ -6,17 +6,25 @@ copy, the numbers come again, and with them folders that hold what an unknown ru
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tfx import types
-from tfx.orchestration.portable import data_types, launcher, outputs_utils
-from tfx.proto.orchestration import execution_result_pb2
+from tfx.orchestration.portable import (
+    beam_executor_operator,
+    data_types,
+    launcher,
+    outputs_utils,
+)
+from tfx.proto.orchestration import execution_result_pb2, placeholder_pb2
 
 from components import durable_files
 from components.errors import PipelineError, after
+from pipeline.engines import submission
 
 LOGGER = logging.getLogger("vqvae.launcher")
 
@@ -41,7 +49,8 @@ class Launcher(launcher.Launcher):
         Path(execution_info.execution_output_uri).unlink(missing_ok=True)
         outputs_utils.make_output_dirs(execution_info.output_dict)
         try:
-            output = self._executor_operator.run_executor(execution_info)
+            with self._submitted(name):
+                output = self._executor_operator.run_executor(execution_info)
             if output.execution_result.code:
                 raise PipelineError(f"{name}: {output.execution_result.result_message}")
         except Exception as failure:
@@ -49,6 +58,23 @@ class Launcher(launcher.Launcher):
                 outputs_utils.remove_output_dirs(execution_info.output_dict)
             raise
         return output
+
+    @contextlib.contextmanager
+    def _submitted(self, name: str) -> Iterator[None]:
+        """Completes the arguments of a component that runs on Beam, for this execution alone.
+
+        In the pipeline they would be part of the cache keys.
+        """
+        operator = self._executor_operator
+        if not isinstance(operator, beam_executor_operator.BeamExecutorOperator):
+            yield
+            return
+        arguments = [each.value.string_value for each in operator.beam_pipeline_args]
+        with submission.submitted(arguments, name) as own:
+            operator.beam_pipeline_args = [
+                placeholder_pb2.PlaceholderExpression(value={"string_value": each}) for each in own
+            ]
+            yield
 
     def _emptied(self, artifact: types.Artifact) -> bool:
         """Empties the folder of an artifact that is about to be made; whether it held anything.

@@ -18,9 +18,10 @@ from components.example_gen.layout import Layout
 from components.literal_paths import is_text
 from components.object_store.folder import is_remote
 from components.release_store import store as release_store
-from pipeline import dag
+from pipeline.code_fingerprint import code_fingerprint
 from pipeline.config.config import Config
-from pipeline.dag import Run, code_fingerprint, create_pipeline
+from pipeline.dag import Run, create_pipeline
+from pipeline.edges import edges
 from pipeline.local import lineage
 from pipeline.local.root import Root
 from pipeline.local.runner import ComponentRun, ObservedDagRunner, Observer
@@ -82,7 +83,7 @@ def run_pipeline(config: Config, run: Run, root: Root, observe: Observer) -> lis
             "error": error,
             "config": config.model_dump(mode="json"),
             "run": dataclasses.asdict(run),
-            "edges": dag.edges(pipeline),
+            "edges": edges(pipeline.components),
             "components": [dataclasses.asdict(component) for component in runner.components],
         }
         _write(root.last_run, json.dumps(facts, indent=2) + "\n")

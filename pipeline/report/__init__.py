@@ -28,10 +28,12 @@ def build(root: Path) -> Path:
     """
     require_run(root)
     # Imported here, so that the command line can name its commands without TensorFlow.
+    from pipeline.code_fingerprint import code_fingerprint
+    from pipeline.report import last_run
     from pipeline.report.collect import collect
     from pipeline.report.render import render
 
-    html = render(collect(Root(Path(root).absolute())))
+    html = render(collect(last_run.read(Root(Path(root).absolute()), code_fingerprint())))
     path = writable.or_temporary(Root(Path(root)).report)
     path.parent.mkdir(parents=True, exist_ok=True)
     with durable_files.appearing(path) as unfinished:

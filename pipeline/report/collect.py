@@ -1,4 +1,4 @@
-"""Everything a report shows, read from the artifacts of the latest run."""
+"""Everything a report shows, read from the artifacts of a run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from components import versions
-from components.errors import PipelineError, one_line
+from components.errors import one_line
 from components.evaluator import results
 from components.evaluator.results import Evaluation
 from components.trainer import exported
 from models.exported import FACTS
 from pipeline import component_ids as ids
-from pipeline.dag import Edge, code_fingerprint
+from pipeline.edges import Edge
 from pipeline.local import lineage
 from pipeline.local.root import Root
 from pipeline.report import curves, data, pictures
@@ -36,31 +36,70 @@ _PACKAGES = ("vqvae-pipeline", *versions.RESULTS, "ml-metadata")
 _Part = TypeVar("_Part")
 
 
+# The state of a component of which no more is known than that it is done.
+FINISHED = "finished"
+
+
 @dataclasses.dataclass(frozen=True)
 class Component:
-    """How one component went, and where its outputs are (output name -> URI)."""
+    """How one component went, and where its outputs are (output name -> URI).
+
+    Attributes:
+        seconds: that it took; None where nobody has told.
+    """
 
     name: str
     state: str
-    seconds: float
+    seconds: float | None
     outputs: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
-class Collected:
-    """A run. A part that the run did not reach is None or empty."""
+class Record:
+    """What is known of a run before its artifacts are read.
+
+    Attributes:
+        run: what `pipeline.dag.Run` held: data, serving, run_key …
+        components: those that were reached, in order.
+        edges: all of the pipeline's.
+        error: the message of the component that failed, where the run recorded it.
+        root: of a run on this machine.
+        code: fingerprint of the pipeline's code.
+        locate: where this process reads an output, by its URI.
+    """
 
     name: str
-    root: Root
     finished: datetime.datetime
     config: dict[str, Any]
-    # What `pipeline.dag.Run` held: data, baseline_version, run_key …
     run: dict[str, Any]
     components: list[Component]
-    # All of the pipeline's: component, one after it, whether data flows.
     edges: list[Edge] = dataclasses.field(default_factory=list)
-    # The message of the component that failed, where the run recorded it.
     error: str = ""
+    root: Root | None = None
+    code: str = ""
+    locate: Callable[[str], str] = str
+
+    def component(self, name: str) -> Component | None:
+        """The component of this id, if the run reached it."""
+        return next((each for each in self.components if each.name == name), None)
+
+    @property
+    def failed(self) -> Component | None:
+        """The component that stopped the run."""
+        stopped = ("failed", "running")
+        return next((each for each in self.components if each.state in stopped), None)
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the whole run; None where that is not known."""
+        known = [each.seconds for each in self.components if each.seconds is not None]
+        return sum(known) if known or not self.components else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Collected(Record):
+    """A run with its parts. A part that the run did not reach is None or empty."""
+
     evaluation: Evaluation | None = None
     # The release manifest; None where nothing was released.
     manifest: dict[str, Any] | None = None
@@ -78,44 +117,17 @@ class Collected:
     # What is there but could not be read, one line each.
     problems: list[str] = dataclasses.field(default_factory=list)
 
-    def component(self, name: str) -> Component | None:
-        """The component of this id, if the run reached it."""
-        return next((each for each in self.components if each.name == name), None)
-
-    @property
-    def failed(self) -> Component | None:
-        """The component that stopped the run."""
-        stopped = ("failed", "running")
-        return next((each for each in self.components if each.state in stopped), None)
-
-    @property
-    def seconds(self) -> float:
-        return sum(component.seconds for component in self.components)
-
     @property
     def num_codes(self) -> int | None:
         """K, where codes were counted."""
         return None if self.code_counts is None else len(self.code_counts)
 
 
-def collect(root: Root) -> Collected:
-    """Reads the latest run of a root.
+def collect(record: Record) -> Collected:
+    """Reads what the components of a run have left.
 
     A part that cannot be read becomes one of `problems` and leaves the others alone.
-
-    Raises:
-        PipelineError: the record of the run is damaged.
     """
-    record, finished = _read_record(root.last_run)
-    components = [
-        Component(
-            str(each.get("name", "?")),
-            str(each.get("state", "?")),
-            float(each.get("seconds") or 0.0),
-            dict(each.get("outputs") or {}),
-        )
-        for each in record["components"]
-    ]
     problems: list[str] = []
 
     def attempt(what: str, read: Callable[..., _Part], *where: str, otherwise: _Part) -> _Part:
@@ -130,34 +142,21 @@ def collect(root: Root) -> Collected:
             return otherwise
 
     def uri(component: str, output: str) -> str:
-        found = next((each for each in components if each.name == component), None)
-        path = root.see(found.outputs.get(output, "")) if found else ""
+        found = record.component(component)
+        path = record.locate(found.outputs.get(output, "")) if found else ""
         return path if path and Path(path).is_dir() else ""
 
     examples, transformed = (
         uri(ids.EXAMPLE_GEN, "examples"),
         uri(ids.TRANSFORM, "transformed_examples"),
     )
-    # As ML Metadata knows them -> as the record has them.
-    uris = {root.see(each): each for part in components for each in part.outputs.values()}
     tokens, model = (
         uri(ids.TOKENIZER, "codes"),
         uri(ids.TRAINERS["prior"], "model"),
     )
     facts: dict[str, Any] = attempt("model", _read_model, model, otherwise={})
     return Collected(
-        name=str(record["config"].get("name", root.path.name)),
-        root=root,
-        finished=finished,
-        config=record["config"],
-        run=record.get("run") or {},
-        components=components,
-        edges=attempt(
-            "connections",
-            lambda: [Edge(*each) for each in record.get("edges") or []],
-            otherwise=[],
-        ),
-        error=str(record.get("error") or ""),
+        **vars(record),
         evaluation=attempt(
             "evaluation", results.read, uri(ids.EVALUATOR, "evaluation"), otherwise=None
         ),
@@ -179,11 +178,12 @@ def collect(root: Root) -> Collected:
         ],
         code_counts=attempt(
             "codes",
-            lambda path: data.count_codes(path, _num_codes(record["config"])),
+            lambda path: data.count_codes(path, _num_codes(record.config)),
             tokens,
             otherwise=None,
         ),
-        pictures=attempt(
+        pictures=attempt("pictures", pictures.read, uri(ids.REPORT, "report"), otherwise=None)
+        or attempt(
             "pictures",
             lambda images, models: pictures.make(images, models, facts),
             transformed,
@@ -201,32 +201,21 @@ def collect(root: Root) -> Collected:
             labels=attempt("labels", data.count_labels, tokens or transformed, otherwise={}),
             pixels=attempt("pixel statistics", data.read_pixels, transformed, otherwise=None),
         ),
-        versions=_versions(),
-        artifact_ids=attempt(
-            "ML Metadata",
-            lambda path: {
-                uris[uri]: found for uri, found in lineage.artifact_ids(path, list(uris)).items()
-            },
-            str(root.plain().metadata) if root.metadata.is_file() else "",
-            otherwise={},
-        ),
+        versions=_versions(record.code),
+        artifact_ids=attempt("ML Metadata", lambda: _artifact_ids(record), otherwise={}),
         problems=problems,
     )
 
 
-def _read_record(path: Path) -> tuple[dict[str, Any], datetime.datetime]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        finished = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
-    except (OSError, ValueError) as error:
-        raise PipelineError(f"{path} cannot be read ({error}); run again") from error
-    if (
-        not isinstance(record, dict)
-        or not isinstance(record.get("config"), dict)
-        or not isinstance(record.get("components"), list)
-    ):
-        raise PipelineError(f"{path} is not the record of a run; run again")
-    return record, finished
+def _artifact_ids(record: Record) -> dict[str, int]:
+    """URI as the record has it -> id, of what the metadata of a run on this machine knows."""
+    if record.root is None or not record.root.metadata.is_file():
+        return {}
+    uris = {
+        record.locate(each): each for part in record.components for each in part.outputs.values()
+    }
+    known = lineage.artifact_ids(str(record.root.plain().metadata), list(uris))
+    return {uris[uri]: found for uri, found in known.items()}
 
 
 def _num_codes(config: dict[str, Any]) -> int:
@@ -242,7 +231,7 @@ def _read_manifest(uri: str) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _versions() -> dict[str, str]:
+def _versions(code: str) -> dict[str, str]:
     found = {package: versions.library_version(package) for package in _PACKAGES}
     installed = {package: version for package, version in found.items() if version}
-    return {"python": platform.python_version(), **installed, "code": code_fingerprint()}
+    return {"python": platform.python_version(), **installed, **({"code": code} if code else {})}

@@ -36,20 +36,27 @@ def read(logs: str, stage: str) -> Training | None:
     """Every scalar below a log directory; None where there is none.
 
     A training that was interrupted and went on has several event files, whose steps may
-    overlap: of a step that was logged twice the later value counts.
+    overlap: of a step that was logged twice the later value counts. Steps after the one that was
+    logged last of all are of an earlier, longer training.
     """
     # 0 keeps all tensors: without it TensorBoard samples 10 per tag.
     accumulator = event_accumulator.EventAccumulator(
         logs, size_guidance={event_accumulator.TENSORS: 0}
     )
     accumulator.Reload()
+    events = {
+        tag: accumulator.Tensors(tag)
+        for tag in accumulator.Tags()["tensors"]
+        if accumulator.SummaryMetadata(tag).plugin_data.plugin_name == "scalars"
+    }
+    logged = [(each.wall_time, each.step) for found in events.values() for each in found]
+    _, last = max(logged, default=(0.0, 0))
     curves = {}
-    for tag in accumulator.Tags()["tensors"]:
-        if accumulator.SummaryMetadata(tag).plugin_data.plugin_name != "scalars":
-            continue
+    for tag, found in events.items():
         values = {
             event.step: float(tensor_util.make_ndarray(event.tensor_proto))
-            for event in accumulator.Tensors(tag)
+            for event in found
+            if event.step <= last
         }
         if values:
             curves[tag] = _curve(values)

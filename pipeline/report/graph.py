@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from pipeline import component_ids as ids
-from pipeline.dag import Edge as Connection
+from pipeline.edges import Edge as Connection
 
 Point = tuple[float, float]
 Place = tuple[int, int]  # along a lane, lane
@@ -26,6 +26,7 @@ PLACES = {
     ids.TRAINERS["prior"]: (3, 1),
     ids.EVALUATOR: (4, 1),
     ids.PUSHER: (5, 1),
+    ids.REPORT: (6, 1),
 }
 # The way of the data, and what a model is compared with; drawn although other paths imply them.
 _SHOWN = {(ids.EXAMPLE_GEN, ids.TRANSFORM), (ids.BASELINE, ids.EVALUATOR)}
@@ -37,13 +38,17 @@ _ASIDE = 34.0  # of a connection that arrives beside another
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """A component's box: left, top; state; share of the run's time, 0 to 1."""
+    """A component's box: left, top; state; share of the run's time, 0 to 1.
+
+    Attributes:
+        seconds: None where the time is not known.
+    """
 
     name: str
     x: float
     y: float
     state: str
-    seconds: float
+    seconds: float | None
     share: float
 
 
@@ -94,7 +99,7 @@ def drawn(edges: Sequence[Connection]) -> list[Connection]:
 
 
 def draw(
-    components: Sequence[tuple[str, str, float]],
+    components: Sequence[tuple[str, str, float | None]],
     edges: Sequence[Connection],
     upright: bool = False,
 ) -> Graph:
@@ -111,11 +116,13 @@ def draw(
     node_width, node_height = (165.0, 56.0) if upright else (164.0, 62.0)
     gap, gutter = (26.0, 36.0) if upright else (29.0, 62.0)
     layout = _Layout(node_width, node_height, gap, gutter, upright)
-    total = sum(seconds for _, seconds in reached.values()) or 1.0
+    total = sum(seconds or 0.0 for _, seconds in reached.values()) or 1.0
     nodes = []
     for name, (along, lane) in at.items():
-        state, seconds = reached.get(name, (NOT_REACHED, 0.0))
-        nodes.append(Node(name, *layout.corner(along, lane), state, seconds, seconds / total))
+        state, seconds = reached.get(name, (NOT_REACHED, None))
+        nodes.append(
+            Node(name, *layout.corner(along, lane), state, seconds, (seconds or 0.0) / total)
+        )
     across = 1 + max((lane for _, lane in at.values()), default=0)
     count = 1 + max((along for along, _ in at.values()), default=0)
     right, bottom = layout.corner(count - 1, across - 1)

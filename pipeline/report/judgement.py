@@ -59,7 +59,8 @@ def verdict(collected: Collected) -> Verdict:
     """The one thing to know about the run."""
     failed, evaluation = collected.failed, collected.evaluation
     if failed is not None:
-        reason = collected.error or f"The log is {collected.root.log}."
+        log = f"The log is {collected.root.log}." if collected.root else ""
+        reason = collected.error or log
         return Verdict("broken", f"Failed in {failed.name}", reason)
     if evaluation is None or collected.component(ids.PUSHER) is None:
         return Verdict("broken", "Not finished", "The run ended before the gate had judged it.")
@@ -80,7 +81,13 @@ def verdict(collected: Collected) -> Verdict:
         if evaluation.baseline_version
         else f"Not compared: {evaluation.baseline_reason}."
     )
-    return Verdict("good", f"Released version {version}", f"Every threshold is met. {compared}")
+    detail = f"Every threshold is met. {compared}"
+    if (collected.config.get("release") or {}).get("rollout") == "canary":
+        detail += (
+            f" A canary: beside a stable release, `vqvae releases promote {version}` decides about "
+            "it."
+        )
+    return Verdict("good", f"Released version {version}", detail)
 
 
 def metric_rows(collected: Collected) -> list[MetricRow]:

@@ -11,13 +11,17 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
-from components import features
+from components import durable_files, features
 from components.errors import PipelineError
 from components.release_store.loading import load
 from components.trainer import exported
 from components.trainer.records import parse_images
 from models.config import ImageShape
 from pipeline.report.data import records
+
+# Where the pictures of a report lie as arrays.
+ARRAYS = "pictures.npz"
+_SAMPLE = "sample_"  # followed by the label
 
 _SEED = 0
 _TEMPERATURE = 1.0
@@ -72,6 +76,32 @@ def make(transformed: str, model: str, facts: dict[str, Any]) -> Pictures:
         labels=labels,
         samples=_draw(release / "sample", facts),
     )
+
+
+def write(pictures: Pictures, folder: Path) -> None:
+    """Keeps the arrays in a folder, for `read`."""
+    arrays = {
+        "originals": pictures.originals,
+        "reconstructions": pictures.reconstructions,
+        "labels": pictures.labels,
+        **{f"{_SAMPLE}{each.label}": each.images for each in pictures.samples},
+    }
+    with durable_files.appearing(folder / ARRAYS) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def read(folder: str) -> Pictures | None:
+    """What `write` has kept; None where it has kept nothing."""
+    path = Path(folder, ARRAYS)
+    if not path.is_file():
+        return None
+    with np.load(path) as arrays:
+        samples = [
+            Samples(int(name.removeprefix(_SAMPLE)), arrays[name])
+            for name in arrays
+            if name.startswith(_SAMPLE)
+        ]
+        return Pictures(arrays["originals"], arrays["reconstructions"], arrays["labels"], samples)
 
 
 def _held_out(transformed: str, shape: ImageShape) -> tuple[np.ndarray, np.ndarray]:

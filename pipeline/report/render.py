@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from components import features
+from pipeline.local.root import Root
 from pipeline.report import graph, judgement, trainings
 from pipeline.report.charts import bars
 from pipeline.report.collect import Collected
@@ -76,7 +77,9 @@ def data_uri(image: np.ndarray) -> str:
 
 def _facts(collected: Collected) -> list[str]:
     """The line below the title."""
-    facts = [f"{collected.finished:%d %B %Y, %H:%M} UTC", duration(collected.seconds)]
+    facts = [f"{collected.finished:%d %B %Y, %H:%M} UTC"]
+    if collected.seconds is not None:
+        facts.append(duration(collected.seconds))
     if collected.model:
         image = "×".join(map(str, collected.model["image"]))
         codes = "×".join(map(str, collected.model["code_shape"]))
@@ -169,14 +172,13 @@ def _lineage(collected: Collected) -> list[tuple[str, str]]:
         ("code version", manifest.get("code_version")),
         ("run of the pipeline", lineage.get("pipeline_run_id")),
         ("release store", run.get("serving")),
-        ("run root", collected.root.path),
+        ("run root", collected.root and collected.root.path),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
 
-def _local(uri: str, root: Path) -> str:
+def _local(uri: str, root: Root | None) -> str:
     """A path relative to the run root where it lies below it."""
-    try:
-        return str(Path(uri).relative_to(root))
-    except ValueError:
+    if root is None or not Path(uri).is_relative_to(root.path):
         return uri
+    return str(Path(uri).relative_to(root.path))

@@ -132,7 +132,7 @@ def _facts(collected: Collected, training: Training) -> list[tuple[str, str]]:
         facts.append(("images per second", number(float(np.round(np.median(speed.values))))))
     if parameters is not None:
         facts.append(("parameters", number(parameters)))
-    if component is not None:
+    if component is not None and component.seconds is not None:
         state = " (cached)" if component.state == "cached" else ""
         facts.append(("time", duration(component.seconds) + state))
     return facts

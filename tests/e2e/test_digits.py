@@ -128,7 +128,7 @@ def test_a_model_below_the_gate_is_refused_and_the_store_untouched(runner, first
     assert "not released: the gate refused it (nmse)" in refused.stdout
     assert runner.store() == before
     # What does not depend on the gate was not done again; Baseline is now release 1.
-    assert runner.ran() == {"Baseline", "Evaluator", "Pusher"}
+    assert runner.ran() == {"Baseline", "Evaluator", "Pusher", "Report"}
 
 
 def test_a_better_model_replaces_the_release(runner, first):
@@ -136,7 +136,7 @@ def test_a_better_model_replaces_the_release(runner, first):
     assert better.returncode == 0, better.stdout + better.stderr
     assert "released version 2" in better.stdout
     # The baseline is release 1 still, and cached, and so is the VQ-VAE.
-    assert runner.ran() == {"Trainer-prior", "Evaluator", "Pusher"}
+    assert runner.ran() == {"Trainer-prior", "Evaluator", "Pusher", "Report"}
     assert runner.latest() == 2
     before, after = (runner.manifest(version) for version in (1, 2))
     assert after["baseline"] == 1

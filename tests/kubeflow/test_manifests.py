@@ -15,6 +15,8 @@ from click.testing import CliRunner
 import kubeflow
 from components.release_store import models_config
 from components.release_store.rollout import Served
+from components.trainer.run import KEPT_LOGS
+from kubeflow.commands.payloads import payloads
 from kubeflow.training_job.manifest import build
 from kubeflow.training_job.settings import TrainingJobSettings
 from pipeline.commands.releases import releases
@@ -26,14 +28,16 @@ from tests.fixtures.kustomize import documents, rendered
 FOLDER = Path(kubeflow.__path__[0]) / "manifests"
 KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
 VERSION = "1.31"
-# Not in the kustomization: it is to be filled in.
-TEMPLATE = "object-store-secret.template.yaml"
+# Not in the kustomization: to be filled in; for all of Kubeflow; for pipelines with a data root.
+TEMPLATE, TENSORBOARD = "object-store-secret.template.yaml", "tensorboard.yaml"
+PRUNE = "prune-payloads.yaml"
 
 # Where the store may be: in a bucket, as it is, or as the components have it.
 PLACES = [None, "serve-from-volume", "serve-from-gcs"]
 BY_PLACE = {place: rendered(FOLDER, place) for place in PLACES}
 OBJECTS = BY_PLACE[None]
 ALL = [each for place in PLACES for each in BY_PLACE[place]]
+(PRUNING,) = documents(FOLDER / PRUNE)
 IDS = [f"{each['kind']}-{each['metadata']['name']}" for each in ALL]
 
 
@@ -66,8 +70,9 @@ def pods(thing):
 
 def test_the_kustomization_lists_every_file():
     files = {path.name for path in FOLDER.glob("*.yaml")}
-    assert files == {*KUSTOMIZATION["resources"], "kustomization.yaml", TEMPLATE}
-    folders = {path.name for path in FOLDER.iterdir() if path.is_dir()} - {"__pycache__"}
+    by_hand = {"kustomization.yaml", TEMPLATE, TENSORBOARD, PRUNE}
+    assert files == {*KUSTOMIZATION["resources"], *by_hand}
+    folders = {path.name for path in FOLDER.iterdir() if path.is_dir()} - {"__pycache__", "flink"}
     assert {None, *folders} == {*PLACES}
     assert KUSTOMIZATION["components"] == []
     comment = (FOLDER / "kustomization.yaml").read_text()
@@ -138,7 +143,9 @@ def test_services_and_policies_select_pods_that_are_there(place):
     )
 
 
-@pytest.mark.parametrize("thing", [*ALL, *documents(FOLDER / TEMPLATE)], ids=[*IDS, "Secret"])
+@pytest.mark.parametrize(
+    "thing", [*ALL, *documents(FOLDER / TEMPLATE), PRUNING], ids=[*IDS, "Secret", "CronJob"]
+)
 def test_schemas(thing):
     if thing["kind"] == "TrainingRuntime":
         parsed = trainer_models.TrainerV1alpha1TrainingRuntime.from_dict(thing)
@@ -155,7 +162,7 @@ def test_the_pod_of_a_tfjob_is_a_pod():
 
 
 @pytest.mark.parametrize(
-    "pod", [pod for each in [*ALL, tf_job()] for pod in pods(each)], ids=lambda _: "pod"
+    "pod", [pod for each in [*ALL, tf_job(), PRUNING] for pod in pods(each)], ids=lambda _: "pod"
 )
 def test_restricted_pod_security(pod):
     """https://kubernetes.io/docs/concepts/security/pod-security-standards, restricted."""
@@ -316,6 +323,39 @@ def test_metrics_are_where_prometheus_is_told_to_look():
         "prometheus.io/port": arguments_of(container)["rest_api_port"],
         "prometheus.io/path": path,
     }
+
+
+def test_payloads_are_pruned_by_a_command_that_is_there(tmp_path):
+    (pod,) = pods(PRUNING)
+    (container,) = pod["containers"]
+    program, group, *arguments = container["command"]
+    assert (program, group) == ("vqvae", "payloads")
+    (mount,) = container["volumeMounts"]
+    assert mount["mountPath"] in arguments
+    claim = pod["volumes"][0]["persistentVolumeClaim"]["claimName"]
+    assert ("PersistentVolumeClaim", claim) in {
+        (each["kind"], each["metadata"]["name"]) for each in OBJECTS
+    }
+    (tmp_path / "payloads").mkdir()
+    here = [str(tmp_path) if each == mount["mountPath"] else each for each in arguments]
+    done = CliRunner().invoke(payloads, here, catch_exceptions=False)
+    assert done.output == "0 removed, 0.0 MiB; 0 in use\n"
+
+
+def test_tensorboard_looks_where_trainings_keep_their_logs():
+    (thing,) = documents(FOLDER / TENSORBOARD)
+    # All that the resource has: https://github.com/kubeflow/kubeflow, tensorboard_types.go.
+    assert {*thing} == {"apiVersion", "kind", "metadata", "spec"}
+    assert (thing["apiVersion"], thing["kind"]) == (
+        "tensorboard.kubeflow.org/v1alpha1",
+        "Tensorboard",
+    )
+    assert {*thing["spec"]} == {"logspath"}
+    claim, _, path = thing["spec"]["logspath"].removeprefix("pvc://").partition("/")
+    assert ("PersistentVolumeClaim", claim) in {
+        (each["kind"], each["metadata"]["name"]) for each in OBJECTS
+    }
+    assert path == f"checkpoints/{KEPT_LOGS}"
 
 
 def test_the_workers_may_do_what_the_task_does_and_no_more():

@@ -10,8 +10,9 @@ from google.protobuf import json_format
 
 from components import versions
 from pipeline import component_ids
+from pipeline.code_fingerprint import code_fingerprint
 from pipeline.config.config import load
-from pipeline.dag import Run, code_fingerprint, create_pipeline
+from pipeline.dag import Run, create_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +66,8 @@ def test_every_component_has_the_name_by_which_others_know_it(compiled):
     ],
 )
 def test_a_setting_reaches_the_components_that_it_concerns(compiled, override, components):
-    # The Pusher writes the whole configuration into the release.
-    assert changed(compiled(), compiled(override)) == components | {"Pusher"}
+    # The whole configuration stands in the release and in the report.
+    assert changed(compiled(), compiled(override)) == components | {"Pusher", "Report"}
 
 
 def test_a_new_baseline_concerns_what_compares(compiled):
@@ -117,8 +118,9 @@ def test_an_edit_changes_the_fingerprints_of_what_imports_it(sources):
     assert code_fingerprint() != whole
 
 
-def test_an_edit_of_the_report_reruns_nothing(sources):
-    whole = code_fingerprint()
+def test_an_edit_of_the_report_reruns_nothing_but_the_report(sources):
+    whole, own = code_fingerprint(), versions.code_version("pipeline.report.executor")
     render = sources / "pipeline" / "report" / "render.py"
     render.write_text(render.read_text() + "\n# edited\n")
     assert code_fingerprint() == whole
+    assert versions.code_version("pipeline.report.executor") != own

@@ -126,6 +126,15 @@ def test_a_run_that_fails_shows_the_end_of_the_log(submit, api):
     assert "ended as failed: Trainer-vqvae; see it in Kubeflow's page, or with: kfp" in err
 
 
+def test_a_run_that_fails_after_its_release_says_both(submit, api):
+    api.states = [{"Pusher": "SUCCEEDED", "Report": "FAILED"}]
+    api.logs["Report"] = "error: no memory"
+    status, out, err = submit()
+    assert status == 1
+    assert "error: no memory" in out
+    assert "ended as failed: Report; it had released version 7, which stays; see it" in err
+
+
 def test_a_verdict_that_cannot_be_had_is_no_success(submit, api):
     api.logs["Pusher"] = "noise"
     status, _, err = submit()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.errors import PipelineError
 from kubeflow.commands.compile import compile_command
 from kubeflow.compiler import lint
 from kubeflow.compiler.backends import BACKENDS
 from kubeflow.compiler.compile import Places, compile_pipeline, to_yaml
+from kubeflow.compiler.data_root import is_remote
 from pipeline.config import config as configuration
 from pipeline.config.config import ConfigError
 
@@ -48,7 +52,7 @@ def container(documents, name):
 
 def test_every_task_has_our_command_resources_and_retries(documents):
     tasks = documents[0]["root"]["dag"]["tasks"]
-    assert len(tasks) == 12
+    assert len(tasks) == 13
     for name, task in tasks.items():
         made = container(documents, name)
         assert made["command"] == ["python", "-m", "kubeflow.container"]
@@ -88,6 +92,26 @@ def test_both_trainings_begin_with_the_release_that_baseline_found():
     for trainer in ("Trainer-vqvae", "Trainer-prior"):
         given = tasks[trainer]["inputs"]["artifacts"]["baseline_model"]["taskOutputArtifact"]
         assert given["producerTask"] == "Baseline"
+
+
+def test_the_report_has_the_types_that_kubeflows_pages_show(documents):
+    spec = pipeline_spec_pb2.PipelineSpec()
+    json_format.ParseDict(documents[0], spec)
+    made = spec.components["Report"].output_definitions.artifacts
+    assert {name: each.artifact_type.schema_title for name, each in made.items()} == {
+        "report": "system.HTML",
+        "metrics": "system.Metrics",
+    }
+    assert {each.artifact_type.schema_version for each in made.values()} == {"0.0.1"}
+    # Last of all, also where the gate refuses: the Pusher then succeeds without a release.
+    assert "Pusher" in spec.root.dag.tasks["Report"].dependent_tasks
+
+
+def test_a_runtime_parameter_is_told_in_the_manifest_and_in_the_report(documents):
+    for component in ("Pusher", "Report"):
+        told = [each for each in container(documents, component)["args"] if "=config/" in each]
+        assert "vqvae_steps=config/training/vqvae/steps" in told
+        assert len(told) == len(documents[0]["root"]["inputDefinitions"]["parameters"])
 
 
 def test_runtime_parameters_have_the_configurations_values_as_defaults(documents):
@@ -157,6 +181,72 @@ def test_a_schema_by_uri_is_imported():
     assert "container" in spec["deploymentSpec"]["executors"]["ImportSchemaGen_executor"]
     # Kubeflow does not look into the file, and would take the schema of another day.
     assert spec["root"]["dag"]["tasks"]["ImportSchemaGen"]["cachingOptions"] == {}
+
+
+DATA_ROOT = "kubeflow.data_root={claim: vqvae-data, path: /mnt/vqvae/data}"
+
+
+def test_every_task_mounts_the_data_root_once():
+    mounts = (
+        "kubeflow.components={Trainer-vqvae: {volumes: [{claim: vqvae-work, path: /mnt/work}]}, "
+        "Evaluator: {volumes: [{claim: vqvae-data, path: /mnt/vqvae/data}]}}"
+    )
+    compiled = compile_pipeline(configuration.load("digits", (DATA_ROOT, mounts)), PLACES)
+    executors = compiled[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for name in compiled[0]["root"]["dag"]["tasks"]:
+        arguments = container(compiled, name)["args"]
+        assert arguments[arguments.index("--data-root") + 1] == "/mnt/vqvae/data"
+        assert arguments[arguments.index("--component") + 1] == name
+        mounted = [
+            (each["constant"], each["mountPath"])
+            for each in executors[f"{name}_executor"]["pvcMount"]
+        ]
+        assert mounted.count(("vqvae-data", "/mnt/vqvae/data")) == 1
+        assert (("vqvae-work", "/mnt/work") in mounted) == (name == "Trainer-vqvae")
+
+
+@pytest.mark.parametrize("backend", ["tfjob", "trainjob"])
+def test_workers_of_a_tfjob_mount_the_data_root_too(backend):
+    several = (
+        "training.workers=2",
+        f"kubeflow.training_job={{backend: {backend}, staging: /mnt/vqvae/data/staging}}",
+    )
+    compiled = compile_pipeline(configuration.load("digits", (DATA_ROOT, *several)), PLACES)
+    arguments = container(compiled, "Trainer-prior")["args"]
+    workers = json.loads(arguments[arguments.index("--training-job") + 1])
+    mounted = [{"claim": "vqvae-data", "path": "/mnt/vqvae/data"}]
+    # A TrainJob cannot carry volumes; its runtime has them.
+    assert list(workers["pod"]["volumes"]) == (mounted if backend == "tfjob" else [])
+
+
+def test_a_claim_that_would_be_mounted_twice_is_refused():
+    config = configuration.load(
+        "digits", (DATA_ROOT, "kubeflow.pods.volumes=[{claim: vqvae-data, path: /mnt/other}]")
+    )
+    with pytest.raises(ConfigError, match="a claim is mounted once, at one path"):
+        compile_pipeline(config, PLACES)
+
+
+@pytest.mark.parametrize(
+    ("beam", "remote"),
+    [
+        ("{}", False),
+        ("{workers: 2}", False),
+        ("{runner: flink, flink: {master: 'flink:8081', job_server_jar: /opt/server.jar}}", True),
+        ("{runner: portable, portable: {job_endpoint: 'jobs:8099'}}", True),
+    ],
+)
+def test_workers_of_another_machine_need_a_data_root(beam, remote):
+    config = configuration.load("digits", (f"beam={beam}",))
+    assert is_remote(config) == remote
+    if remote:
+        with pytest.raises(
+            ConfigError, match=r"set kubeflow\.data_root to \{claim, path\}"
+        ) as caught:
+            compile_pipeline(config, PLACES)
+        assert "\n" not in str(caught.value)
+    spec = compile_pipeline(configuration.load("digits", (f"beam={beam}", DATA_ROOT)), PLACES)[0]
+    assert "--data-root" in container([spec], "Transform")["args"]
 
 
 def test_the_lint_passes_what_was_compiled(broken):
@@ -265,7 +355,7 @@ def test_the_command_writes_the_file_and_names_the_parameters(tmp_path):
     options = [f"--image={IMAGE}", "--data=s3://b/d", "--serving=s3://b/serving", f"--out={out}"]
     done = CliRunner().invoke(compile_command, options, catch_exceptions=False)
     assert done.exit_code == 0
-    assert "12 tasks" in done.output
+    assert "13 tasks" in done.output
     assert "--param vqvae_steps=1500" in done.output
     spec, _ = yaml.safe_load_all(out.read_text())
     trainer = spec["root"]["dag"]["tasks"]["Trainer-vqvae"]["inputs"]["parameters"]

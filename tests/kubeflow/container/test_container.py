@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -97,7 +99,8 @@ def test_outputs_begin_empty_whatever_an_earlier_try_has_left(invocation, mounts
 
 
 def test_output_names_uris_again_and_has_no_nulls(invocation, mounts):
-    uris = ArtifactUris(executor_input.uris(invocation))
+    prepared = executor_input.prepare(invocation, SPEC)
+    uris = ArtifactUris(executor_input.places(invocation, prepared))
     path = mounts / "output.json"
     metadata = {
         "current_model": f"{mounts}/minio/b/in",
@@ -108,7 +111,7 @@ def test_output_names_uris_again_and_has_no_nulls(invocation, mounts):
     written = {"uri": f"{mounts}/gcs/b/out", "metadata": metadata}
     path.write_text(json.dumps({"artifacts": {"out": {"artifacts": [written]}}}))
     driver = {"artifacts": {"out": {"artifacts": [{"metadata": {"span": 3.0, "note": "old"}}]}}}
-    executor_output.finish(str(path), uris, driver)
+    executor_output.finish(str(path), invocation["outputs"], uris, driver)
     (artifact,) = json.loads(path.read_text())["artifacts"]["out"]["artifacts"]
     assert artifact["uri"] == "gs://b/out"
     assert artifact["metadata"] == {
@@ -117,6 +120,22 @@ def test_output_names_uris_again_and_has_no_nulls(invocation, mounts):
         "note": "compared minio://b/in with none",
         "deep": {"list": [1]},
     }
+
+
+def test_a_page_is_shown_by_the_uri_of_its_file(invocation, mounts):
+    (out,) = invocation["outputs"]["artifacts"]["out"]["artifacts"]
+    out["type"] = {"schemaTitle": "system.HTML", "schemaVersion": "0.0.1"}
+    message = executor_input.prepare(invocation, SPEC)
+    uris = ArtifactUris(executor_input.places(invocation, message))
+    (prepared,) = message["outputs"]["artifacts"]["out"]["artifacts"]
+    # TFX imports the class that it is told.
+    assert prepared["type"] == {"instanceSchema": "title: pipeline.report.artifacts.HTML\n"}
+    path = mounts / "output.json"
+    written = {"uri": prepared["uri"], "metadata": {}}
+    path.write_text(json.dumps({"artifacts": {"out": {"artifacts": [written]}}}))
+    executor_output.finish(str(path), invocation["outputs"], uris, {})
+    (artifact,) = json.loads(path.read_text())["artifacts"]["out"]["artifacts"]
+    assert artifact["uri"] == "gs://b/out/index.html"
 
 
 def test_overrides_reach_into_json_in_strings():
@@ -148,3 +167,19 @@ def test_a_failure_ends_with_one_line(invocation, monkeypatch, capsys):
         main()
     assert str(stop.value).startswith("error: artifact azure://b/k: Kubeflow's launcher copies")
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_log_of_a_pod_has_the_progress_of_a_training():
+    code = """
+from components.trainer.progress import LOGGER, Meter
+from kubeflow.container import log
+from absl import logging
+log.set_up()
+logging.set_verbosity(logging.INFO)  # as TFX's entrypoint does
+meter = Meter("vqvae", 0, 100, 32)
+meter.report(1, {})
+meter.report(50, {"nmse": "0.03"})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "vqvae: step 50/100" in done.stderr
+    assert "nmse 0.03" in done.stderr

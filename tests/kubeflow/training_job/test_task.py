@@ -14,6 +14,7 @@ from components import features
 from components.errors import PipelineError
 from kubeflow.compiler.compile import Places, compile_pipeline
 from kubeflow.container.__main__ import run as run_container
+from kubeflow.container.payloads import POINTER, resolved
 from kubeflow.training_job import task
 from kubeflow.training_job.staging import Staging
 from pipeline.config import config as configuration
@@ -47,6 +48,56 @@ def test_a_staging_folder_that_cannot_be_removed_hides_no_failure(tmp_path, monk
     assert "may be left: OSError: [Errno 16] Device or resource busy" in capsys.readouterr().out
 
 
+def test_inputs_in_a_data_root_that_workers_mount_are_not_copied(tmp_path, monkeypatch):
+    """They do where their staging is on that volume; else they are given copies as ever."""
+    monkeypatch.setenv("KFP_RUN_ID", "run")
+    root = tmp_path / "volume"
+    for folder in (root / "payloads/examples", tmp_path / "pod/model"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("data")
+
+    def staged(staging: Path) -> tuple[dict[str, str], set[str]]:
+        seen = {}
+
+        class Looking:
+            def exists(self, name):
+                return False
+
+            def run(self, manifest, timeout):
+                (place,) = staging.iterdir()
+                message = json.loads((place / "task.json").read_text())["invocation"]
+                seen["uris"] = {
+                    name: each["artifacts"][0]["uri"]
+                    for name, each in message["inputs"]["artifacts"].items()
+                }
+                seen["copies"] = {path.name for path in (place / "inputs").iterdir()}
+                (place / "outputs").mkdir()
+                (place / "outputs/executor_output.json").write_text("{}")
+
+        several = settings()
+        job = several.job.model_copy(update={"staging": str(staging)})
+        several = several.model_copy(update={"job": job})
+        invocation = {
+            "inputs": {
+                "artifacts": {
+                    "examples": {"artifacts": [{"uri": f"{root}/payloads/examples"}]},
+                    "model": {"artifacts": [{"uri": f"{tmp_path}/pod/model"}]},
+                }
+            },
+            "outputs": {"outputFile": str(tmp_path / "output.json")},
+        }
+        arguments = ("Trainer-vqvae", "executor", invocation, {}, Looking(), str(root))
+        task.run(several, *arguments)
+        return seen["uris"], seen["copies"]
+
+    uris, copies = staged(root / "staging")
+    assert uris == {"examples": f"{root}/payloads/examples", "model": "inputs/model"}
+    assert copies == {"model"}
+    uris, copies = staged(tmp_path / "elsewhere")
+    assert uris == {"examples": "inputs/examples", "model": "inputs/model"}
+    assert copies == {"examples", "model"}
+
+
 def write_examples(folder: Path) -> None:
     images = np.round(load_digits().images[:192] * 255 / 16).astype("uint8")
     for split, part in (("train", images[:128]), ("eval", images[128:])):
@@ -69,14 +120,19 @@ def write_examples(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_two_workers_train_one_model(tmp_path, monkeypatch):
-    """The task's own arguments, as compiled; the cluster starts what the task asks for."""
+    """The task's own arguments, as compiled; the cluster starts what the task asks for.
+
+    One input is read in the data root, where the workers see it; the other is handed to them.
+    """
+    volume = tmp_path / "volume"
     config = configuration.load(
         "digits",
         (
             "training.workers=2",
             "training.vqvae.steps=6",
             "training.vqvae.batch_size=32",
-            f"kubeflow.training_job.staging={tmp_path}/staging",
+            f"kubeflow.training_job.staging={volume}/staging",
+            f"kubeflow.data_root={{claim: vqvae-work, path: {volume}}}",
             "model.quantizer.num_codes=8",
         ),
     )
@@ -85,8 +141,12 @@ def test_two_workers_train_one_model(tmp_path, monkeypatch):
     component = spec["components"]["Trainer-vqvae"]
     container = spec["deploymentSpec"]["executors"]["Trainer-vqvae_executor"]["container"]
     monkeypatch.setenv("VQVAE_MOUNT_ROOT", str(tmp_path))
-    write_examples(tmp_path / "minio/b/examples")
-    (tmp_path / "minio/b/graph").mkdir()
+    payload = volume / "payloads/earlier/Transform/0/transformed_examples"
+    write_examples(payload)
+    for name in ("examples", "graph"):
+        (tmp_path / "minio/b" / name).mkdir(parents=True)
+    pointer = tmp_path / "minio/b/examples" / POINTER
+    pointer.write_text(json.dumps({"payload": str(payload)}))
     (tmp_path / "minio/b/graph/empty").write_text("")
     parameters = spec["root"]["dag"]["tasks"]["Trainer-vqvae"]["inputs"]["parameters"]
     invocation = {
@@ -121,11 +181,16 @@ def test_two_workers_train_one_model(tmp_path, monkeypatch):
             print(logs[-6000:])
         assert len(cluster.processes) == 2
         assert cluster.jobs == {}
-    model = tmp_path / "minio/b/model/Format-Serving"
-    assert tf.saved_model.load(str(model)).signatures
+    assert "vqvae: step 6/6" in logs
+    assert [path.name for path in (tmp_path / "minio/b/model").iterdir()] == [POINTER]
+    model = resolved(str(tmp_path / "minio/b/model"))
+    assert tf.saved_model.load(f"{model}/Format-Serving").signatures
     output = json.loads((tmp_path / "output.json").read_text())
     assert output["artifacts"]["model"]["artifacts"][0]["uri"] == "minio://b/model"
-    assert not list((tmp_path / "staging").iterdir())
+    assert not list((volume / "staging").iterdir())
     # Both have the same step, in the one folder of checkpoints that they share.
-    (checkpoints,) = (tmp_path / "checkpoints").iterdir()
+    logs = tmp_path / "checkpoints" / "logs"
+    (checkpoints,) = {*(tmp_path / "checkpoints").iterdir()} - {logs}
     assert tf.train.latest_checkpoint(str(checkpoints)).endswith("ckpt-6")
+    # The curves too are where TensorBoard finds them, those of the first worker.
+    assert list(logs.glob(f"{checkpoints.name}/events.out.tfevents.*"))

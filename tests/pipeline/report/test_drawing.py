@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import dag
 from pipeline.config import config as configuration
 from pipeline.dag import Run, create_pipeline
+from pipeline.edges import edges
 from pipeline.report import graph
 from pipeline.report.charts import Series, bars, line_plot
 from pipeline.report.curves import Curve
@@ -24,12 +24,12 @@ from pipeline.report.numbers import duration, number, percent
 def test_the_drawing_is_that_of_the_pipeline(digits_data: Path, override: str) -> None:
     where = Run(str(digits_data), "/p", "/c", "/s", "", 0, "id")
     pipeline = create_pipeline(configuration.load("digits", (override,)), where)
-    edges = dag.edges(pipeline)
-    drawing = graph.draw([], edges)
+    connections = edges(pipeline.components)
+    drawing = graph.draw([], connections)
     assert {node.name for node in drawing.nodes} == {each.id for each in pipeline.components}
     assert len({(node.x, node.y) for node in drawing.nodes}) == len(drawing.nodes)
-    drawn = graph.drawn(edges)
-    assert _implied({each[:2] for each in drawn}) == _implied({each[:2] for each in edges})
+    drawn = graph.drawn(connections)
+    assert _implied({each[:2] for each in drawn}) == _implied({each[:2] for each in connections})
     assert [each[:2] for each in drawn if not each.data] == [("DataGate", "Transform")]
     warm = ("Baseline", "Trainer-vqvae", True) in drawn
     assert warm == (override == "training.warm_start=last_release")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import html.parser
 import math
 import re
 import shutil
@@ -24,10 +23,11 @@ from pipeline import report
 from pipeline.commands.report import report as report_command
 from pipeline.local import run_lock
 from pipeline.local.root import Root
-from pipeline.report import graph, judgement
+from pipeline.report import graph, judgement, last_run
 from pipeline.report.collect import Collected, Component, collect
 from pipeline.report.pictures import write_png
 from pipeline.report.render import render
+from tests.fixtures.html_page import Page, assert_self_contained
 from tests.fixtures.report_run import LABELS, NETWORK, RunOnDisk, write_run
 
 SECTIONS = {
@@ -43,48 +43,6 @@ SECTIONS = {
     "versions",
     "lineage",
 }
-
-
-VOID = {"meta", "link", "img", "br"}
-
-
-class Page(html.parser.HTMLParser):
-    """What a browser would find: elements in balance, their attributes, their text."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.text = ""
-        self.feed(text)
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    @property
-    def ids(self) -> set[str]:
-        return {attributes["id"] for _, attributes in self.elements if "id" in attributes}
-
-
-def assert_self_contained(page: Page, text: str) -> None:
-    tags = {tag for tag, _ in page.elements}
-    assert not tags & {"script", "iframe", "object", "embed", "base"}
-    for tag, attributes in page.elements:
-        for name in ("src", "href", "srcset", "data", "action", "xlink:href"):
-            assert attributes.get(name, "#").startswith(("#", "data:")), (tag, attributes)
-    assert not re.search(r"url\((?!#)|@import", text)
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +83,14 @@ def judged(state: str = "ran", **parts: object) -> Collected:
         name="tiny",
         root=Root(Path("/runs/tiny")),
         finished=datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
-        config={"name": "tiny"},
         run={},
         components=[Component(name, state, 1.0) for name in graph.PLACES],
-        **{"evaluation": evaluation(), "manifest": {"version": 5}, **parts},
+        **{
+            "config": {"name": "tiny"},
+            "evaluation": evaluation(),
+            "manifest": {"version": 5},
+            **parts,
+        },
     )
 
 
@@ -154,7 +116,7 @@ def test_a_run_is_shown_in_one_file_that_loads_nothing(made: RunOnDisk) -> None:
 
 
 def test_what_is_collected_is_what_the_artifacts_hold(made: RunOnDisk) -> None:
-    found = collect(Root(made.root))
+    found = collect(last_run.read(Root(made.root)))
 
     assert found.problems == []
     assert found.code_counts.tolist() == [30] * 4 + [0] * 4
@@ -170,7 +132,10 @@ def test_what_is_collected_is_what_the_artifacts_hold(made: RunOnDisk) -> None:
 
 
 def test_pictures_are_of_every_label_and_the_same_each_time(made: RunOnDisk) -> None:
-    pictures, again = collect(Root(made.root)).pictures, collect(Root(made.root)).pictures
+    pictures, again = (
+        collect(last_run.read(Root(made.root))).pictures,
+        collect(last_run.read(Root(made.root))).pictures,
+    )
 
     assert pictures.originals.shape == pictures.reconstructions.shape == (30, 8, 8, 1)
     assert set(pictures.labels.tolist()) == set(range(LABELS))
@@ -180,7 +145,7 @@ def test_pictures_are_of_every_label_and_the_same_each_time(made: RunOnDisk) -> 
 
 
 def test_the_readme_picture_shows_pixels_enlarged(made: RunOnDisk, tmp_path: Path) -> None:
-    pictures = collect(Root(made.root)).pictures
+    pictures = collect(last_run.read(Root(made.root))).pictures
     path = write_png(pictures, tmp_path / "images" / "tiny.png", columns=5)
 
     with Image.open(path) as picture:
@@ -299,6 +264,12 @@ def test_the_verdict_says_what_came_of_the_run(collected: Collected, kind: str, 
 def test_a_refusal_names_the_metric_its_value_and_the_threshold() -> None:
     refused = judged(evaluation=evaluation(blessed=False), manifest=None)
     assert "NMSE 0.03123, allowed at most 0.02" in judgement.verdict(refused).detail
+
+
+def test_the_page_of_a_canary_says_how_it_is_promoted() -> None:
+    canary = judged(config={"name": "tiny", "release": {"rollout": "canary"}})
+    assert "`vqvae releases promote 5`" in judgement.verdict(canary).detail
+    assert "promote" not in judgement.verdict(judged()).detail
 
 
 def test_metrics_stand_beside_the_last_release() -> None:
