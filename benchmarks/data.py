@@ -168,7 +168,7 @@ def run(kind: Kind, count: int, folder: Path, config: Config) -> Measured:
 
 def _executor(component, folder: Path) -> base_executor.BaseExecutor:
     made = component.executor_spec.executor_class
-    context = dict(tmp_dir=str(folder / "tmp"), unique_id=component.id)
+    context = {"tmp_dir": str(folder / "tmp"), "unique_id": component.id}
     if issubclass(made, base_beam_executor.BaseBeamExecutor):
         return made(made.Context(beam_pipeline_args=[], **context))
     return made(made.Context(**context))
@@ -183,7 +183,7 @@ def _records(kind: Kind, folder: Path) -> list[tf.Tensor]:
 
 
 def _bare(kind: Kind, batches: list[tf.Tensor]) -> float:
-    """CPU seconds of decoding, and of resizing what has not the target's size once it is cropped."""
+    """CPU seconds of decoding, and of resizing where a crop has not the target's size."""
     side = min(kind.wide, kind.high)
     left, top = (kind.wide - side) // 2, (kind.high - side) // 2
 

@@ -18,6 +18,7 @@ from tfx.dsl.io import fileio
 
 from components import features
 from components.errors import PipelineError
+from components.stored_images import Pixels
 
 FILE = "contents.json"
 # Labels of a split that are counted; numbers that are no classes may be as many as records.
@@ -53,9 +54,11 @@ class PixelSums(BaseModel):
             wide = rows[start : start + _ROWS].astype(np.float32)
             total += np.ones(len(wide), np.float32).dot(wide)
             squares += np.einsum("nc,nc->c", wide, wide)
-        by_channel = [each.reshape(-1, channels).sum(axis=0) for each in (total, squares)]
-        total, squares = ([int(number) for number in each] for each in by_channel)
-        return cls(pixels=images.size // channels, total=total, squares=squares)
+        return cls(
+            pixels=images.size // channels,
+            total=_whole(total.reshape(-1, channels).sum(axis=0)),
+            squares=_whole(squares.reshape(-1, channels).sum(axis=0)),
+        )
 
     def __add__(self, other: PixelSums) -> PixelSums:
         return PixelSums(
@@ -132,11 +135,17 @@ class Contents(BaseModel):
     """One Examples artifact."""
 
     splits: dict[str, SplitContents] = {}
+    # Of transformed images, how their records hold them.
+    pixels: Pixels = "stored"
 
     def write(self, uri: str) -> None:
         """Writes it into the artifact's folder, local or at a URI."""
         with fileio.open(os.path.join(uri, FILE), "w") as file:
             file.write(self.model_dump_json(indent=1))
+
+
+def _whole(numbers: np.ndarray) -> list[int]:
+    return [int(number) for number in numbers]
 
 
 def read(uri: str) -> Contents:
@@ -155,15 +164,19 @@ def read(uri: str) -> Contents:
         ) from error
 
 
+def artifact_of(pattern: str) -> str:
+    """The artifact of a Trainer's file pattern, `<artifact>/Split-<name>/*`."""
+    return os.path.dirname(os.path.dirname(pattern))
+
+
 def of_split(pattern: str) -> SplitContents:
-    """What the split of a Trainer's file pattern, `<artifact>/Split-<name>/*`, holds.
+    """What the split of a Trainer's file pattern holds.
 
     Raises:
         PipelineError: the artifact does not tell.
     """
-    folder = os.path.dirname(pattern)
-    split = os.path.basename(folder).removeprefix("Split-")
-    uri = os.path.dirname(folder)
+    uri = artifact_of(pattern)
+    split = os.path.basename(os.path.dirname(pattern)).removeprefix("Split-")
     found = read(uri).splits.get(split)
     if found is None:
         raise PipelineError(f"{os.path.join(uri, FILE)} knows no split {split!r}")

@@ -23,6 +23,7 @@ from components import record_files
 from components.contents import Contents, SplitContents, merged
 from components.durable_files import UNFINISHED
 from components.errors import PipelineError
+from components.stored_images import Pixels
 
 
 class FileJob(NamedTuple):
@@ -41,6 +42,7 @@ def rewrite(
     target: types.Artifact,
     prefix: str,
     work: beam.DoFn,
+    pixels: Pixels = "stored",
 ) -> Contents:
     """Makes a file of `target` of every file of `source`, and writes what `target` then holds.
 
@@ -50,6 +52,7 @@ def rewrite(
         target: Examples; becomes one of the same splits.
         prefix: of the names of its files.
         work: gets each `FileJob` and yields the `SplitContents` of the file that it wrote.
+        pixels: how its records hold images, if they do.
 
     Raises:
         PipelineError: a split has no files.
@@ -61,11 +64,12 @@ def rewrite(
     fileio.makedirs(unfinished)
     todo = list(_jobs(source, target, prefix, unfinished))
     found: dict[str, list[SplitContents]] = {job.split: [] for job in todo}
-    splits = {job.target: job.split for job in todo}
+    split_of = {job.target: job.split for job in todo}
     for line in lines(make_pipeline, todo, beam.ParDo(_Told(work)), unfinished):
-        path, _, contents = line.partition("\t")
-        found[splits[path]].append(SplitContents.model_validate_json(contents))
-    contents = Contents(splits={split: merged(parts) for split, parts in found.items()})
+        path, _, held = line.partition("\t")
+        found[split_of[path]].append(SplitContents.model_validate_json(held))
+    splits = {split: merged(parts) for split, parts in found.items()}
+    contents = Contents(splits=splits, pixels=pixels)
     contents.write(target.uri)
     fileio.rmtree(unfinished)
     return contents

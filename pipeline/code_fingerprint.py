@@ -12,7 +12,7 @@ from pipeline import component_ids as ids
 _MODULES = {
     ids.EXAMPLE_GEN: ("components.example_gen.executor",),
     ids.DATA_GATE: ("components.data_gate.executor",),
-    ids.TRANSFORM: ("components.transform.executor", "components.transform.preprocessing"),
+    ids.TRANSFORM: ("components.transform.executor",),
     ids.TRAINERS["vqvae"]: ("components.trainer.vqvae",),
     ids.TOKENIZER: ("components.tokenizer.executor",),
     ids.TRAINERS["prior"]: ("components.trainer.prior",),

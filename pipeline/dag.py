@@ -41,7 +41,8 @@ from pipeline.engines.arguments import beam_arguments
 from pipeline.report.component import Report
 from pipeline.report.executor import INPUTS as REPORTED
 
-PREPROCESSING_FN = "components.transform.preprocessing.preprocessing_fn"
+# What a file of pixels takes, about, where the configuration does not say how many it has.
+_FILE_BYTES = 2**28
 RUN_FNS = {stage: f"components.trainer.{stage}.run_fn" for stage in ids.TRAINERS}
 
 
@@ -113,6 +114,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         fingerprint=run.data_fingerprint,
         features=config.data.features,
         max_rejected_fraction=config.data.max_rejected_fraction,
+        records_per_file=config.data.records_per_file or max(1, _FILE_BYTES // image.size),
         rejected_path=run.rejected,
         code_version=code_of(ids.EXAMPLE_GEN),
     )
@@ -122,8 +124,8 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
     transform = ImageTransform(
         example_gen.outputs["examples"],
         data[1].outputs["schema"],
-        PREPROCESSING_FN,
-        image=image.model_dump(),
+        image=image.hwc,
+        pixels=config.data.pixels,
         batch_size=config.data.transform_batch_size,
         code_version=code_of(ids.TRANSFORM),
     ).with_id(ids.TRANSFORM)

@@ -36,6 +36,7 @@ class ImageExampleGen(component.FileBasedExampleGen):
         code_version: str,
         features: FeatureNames | None = None,
         max_rejected_fraction: float = 0.01,
+        records_per_file: int = 10_000,
         fingerprint: str = "",
         rejected_path: str = "",
         range_config: range_config_pb2.RangeConfig | None = None,
@@ -48,6 +49,7 @@ class ImageExampleGen(component.FileBasedExampleGen):
         code_version: of our sources; part of the cache key.
         features: what image and label are called; `image` and `label` by default.
         max_rejected_fraction: share of the records, 0 to 1, that may be unusable.
+        records_per_file: of the files that are written, at most.
         fingerprint: of the files that a run was planned with; others stop it. None by default.
         rejected_path: local file that lists what was left out, also when the run stops at it;
             empty: only the log does.
@@ -68,6 +70,7 @@ class ImageExampleGen(component.FileBasedExampleGen):
             custom_config=settings.pack(
                 features=(features or FeatureNames()).model_dump(),
                 max_rejected_fraction=max_rejected_fraction,
+                records_per_file=records_per_file,
                 rejected_path=rejected_path,
                 code_version=code_version,
                 fingerprint=fingerprint,

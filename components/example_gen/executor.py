@@ -18,7 +18,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
-from components import features
+from components import features, per_file
 from components.durable_files import UNFINISHED
 from components.errors import PipelineError, after
 from components.example_gen import input_files, rejected_list, settings
@@ -43,7 +43,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes `Split-<name>/*.gz` and `rejected/` below the Examples artifact.
+        """Writes `Split-<name>/*.tfrecord` and `rejected/` below the Examples artifact.
 
         `rejected/summary.json` holds the counts, `rejected/records-*.jsonl` one line per record
         left out, a `Rejection`. The list is also kept outside of the artifact, which TFX removes
@@ -71,14 +71,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         names = utils.generate_output_split_names(input_config, output_config)
         artifact.split_names = artifact_utils.encode_split_names(names)
         examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
-        examples_utils.set_file_format(artifact, "tfrecords_gzip")
 
         own = settings.read(exec_properties)
         feature_names = FeatureNames(**own["features"])
         found = input_files.find(input_base, input_config.splits)
         files = _input_files(found, output_config)
         try:
-            results = self._sort(files, feature_names, artifact)
+            results = self._sort(files, feature_names, artifact, int(own["records_per_file"]))
             rejected = os.path.join(artifact.uri, REJECTED)
             listed = rejected_list.keep(rejected, own["rejected_path"])
             _raise_if_damaged(results)
@@ -107,36 +106,30 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         artifact.set_int_custom_property("num_rejected", summary["rejected"])
 
     def _sort(
-        self, files: list[InputFile], names: FeatureNames, artifact: types.Artifact
+        self,
+        files: list[InputFile],
+        names: FeatureNames,
+        artifact: types.Artifact,
+        records_per_file: int,
     ) -> list[FileResult]:
         scratch_uri = os.path.join(artifact.uri, UNFINISHED)
         _remove(scratch_uri)
         for folder in (REJECTED, UNFINISHED, *(f"Split-{split.name}" for split in _splits(files))):
             fileio.makedirs(os.path.join(artifact.uri, folder))
-        results_prefix = os.path.join(scratch_uri, "results")
-        with self._make_beam_pipeline() as pipeline:
-            _ = (
-                pipeline
-                | "Files" >> beam.Create(files)
-                | "Spread" >> beam.Reshuffle()
-                | "Sort" >> beam.Map(_sort_file, names, artifact.uri)
-                | "Results" >> beam.io.WriteToText(results_prefix)
-            )
-        results = []
-        for path in fileio.glob(results_prefix + "*"):
-            with fileio.open(path) as file:
-                results += [FileResult.from_json(line) for line in file.read().splitlines()]
+        sort = beam.Map(_sort_file, names, artifact.uri, records_per_file)
+        told = per_file.lines(self._make_beam_pipeline, files, sort, scratch_uri)
         _remove(scratch_uri)
-        return sorted(results, key=lambda result: result.path)
+        return sorted(map(FileResult.from_json, told), key=lambda result: result.path)
 
 
-def _sort_file(source: InputFile, names: FeatureNames, uri: str) -> str:
+def _sort_file(source: InputFile, names: FeatureNames, uri: str, records_per_file: int) -> str:
     return sort_records(
         source,
         names,
         split_uri=lambda name: os.path.join(uri, f"Split-{name}"),
         rejected_uri=os.path.join(uri, REJECTED),
         scratch_uri=os.path.join(uri, UNFINISHED),
+        records_per_file=records_per_file,
     ).to_json()
 
 

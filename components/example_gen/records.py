@@ -23,7 +23,7 @@ from models import images
 
 _BATCH = 64  # records in memory at a time, still encoded; as many again are read ahead
 _DECODERS = min(os.cpu_count() or 1, 16)  # images decoded at a time
-_SHARD_BYTES = 2**28  # a big input file becomes several shards, so that later steps run parallel
+_FILE_BYTES = 2**28  # a big input file becomes several, so that later steps run parallel
 _UNUSABLE = -1
 # Labels of a split that are remembered: numbers that are no classes may be as many as records.
 _MOST_CLASSES = 10_000
@@ -81,6 +81,7 @@ def sort_records(
     split_uri: Callable[[str], str],
     rejected_uri: str,
     scratch_uri: str,
+    records_per_file: int,
 ) -> FileResult:
     """Writes the usable records of a file to its splits and the reasons for the others.
 
@@ -91,15 +92,16 @@ def sort_records(
     Args:
         source: the file.
         names: of the features in it; what is written has our own (`parsing.canonical`).
-        split_uri: split name -> directory of its shards.
+        split_uri: split name -> directory of its files.
         rejected_uri: directory of the JSON lines, a `Rejection` for each rejected record.
         scratch_uri: directory for unfinished files, on the same file system.
+        records_per_file: more of them, or of `_FILE_BYTES`, become a second file.
     """
     result = FileResult(source.path)
     classes: dict[str, set[int]] = {split.name: set() for split in source.splits}
     split_names = [split.name for split in source.splits for _ in range(split.buckets)]
-    shards = {
-        split.name: _Shards(split_uri(split.name), source.index, scratch_uri)
+    files = {
+        split.name: _Files(split_uri(split.name), source.index, scratch_uri, records_per_file)
         for split in source.splits
     }
     rejected = _Rejected(rejected_uri, source.index, scratch_uri)
@@ -122,11 +124,11 @@ def sort_records(
                     result.written[name] += 1
                     if label != features.NO_LABEL and len(classes[name]) < _MOST_CLASSES:
                         classes[name].add(label)
-                    shards[name].write(record)
+                    files[name].write(record)
                 result.records += 1
     except record_file.DamagedFile as error:
         result.error = str(error)
-    for writer in shards.values():
+    for writer in files.values():
         writer.close()
     rejected.close()
     result.classes = {name: sorted(found) for name, found in classes.items()}
@@ -195,36 +197,39 @@ def _assignment(
     return assign
 
 
-class _Shards:
-    """Gzip TFRecord shards of one split that come from one input file."""
+class _Files:
+    """Files of one split that come from one input file; images are compressed already."""
 
-    def __init__(self, directory: str, file_index: int, scratch_uri: str) -> None:
+    def __init__(
+        self, directory: str, file_index: int, scratch_uri: str, records_per_file: int
+    ) -> None:
         self._directory = directory
         self._file_index = file_index
         self._scratch_uri = scratch_uri
+        self._records_per_file = records_per_file
         self._part = 0
-        self._bytes = 0
+        self._bytes = self._records = 0
         self._writer: tf.io.TFRecordWriter | None = None
         self._path = ""
 
     def write(self, record: bytes) -> None:
         if self._writer is None:
             self._path = durable_files.attempt(self._scratch_uri)
-            # Images are compressed already: the fastest level loses nothing.
-            options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
-            self._writer = tf.io.TFRecordWriter(self._path, options)
+            self._writer = tf.io.TFRecordWriter(self._path)
         self._writer.write(record)
         self._bytes += len(record)
-        if self._bytes >= _SHARD_BYTES:
+        self._records += 1
+        if self._bytes >= _FILE_BYTES or self._records >= self._records_per_file:
             self.close()
 
     def close(self) -> None:
         if self._writer is None:
             return
         self._writer.close()
-        name = f"data_tfrecord-{self._file_index:05d}-{self._part:05d}.gz"
+        name = f"records-{self._file_index:05d}-{self._part:05d}.tfrecord"
         fileio.rename(self._path, os.path.join(self._directory, name), overwrite=True)
-        self._writer, self._bytes, self._part = None, 0, self._part + 1
+        self._writer, self._part = None, self._part + 1
+        self._bytes = self._records = 0
 
 
 class _Rejected:

@@ -15,7 +15,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components import features, per_file
+from components import contents, features, per_file
 from components.contents import SplitContents
 from components.errors import PipelineError
 from components.per_file import FileJob
@@ -54,7 +54,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 path_utils.serving_model_path(model.uri),
                 exec_properties["num_codes"],
                 exec_properties["batch_size"],
-                exec_properties["pixels"],
+                contents.read(images.uri).pixels,
             ),
         )
 
@@ -78,7 +78,7 @@ class _Encode(beam.DoFn):
         self._image_shape = self._signature.structured_input_signature[1]["images"].shape[1:]
 
     def process(self, job: FileJob) -> Iterator[SplitContents]:
-        contents = SplitContents()
+        held = SplitContents()
         size = "×".join(map(str, self._image_shape))
         with Writer(job.target, job.unfinished) as writer:
             for batch in per_file.batches(
@@ -92,10 +92,10 @@ class _Encode(beam.DoFn):
                 codes = self._signature(images=batch[features.IMAGE])["codes"].numpy()
                 labels = batch[features.LABEL].numpy()
                 writer.write({features.CODES: self._checked(codes), features.LABEL: labels})
-                contents.count_labels(labels)
+                held.count_labels(labels)
                 self._images.inc(len(codes))
-        contents.files = {os.path.basename(job.target): writer.contents}
-        yield contents
+        held.files = {os.path.basename(job.target): writer.contents}
+        yield held
 
     def _checked(self, codes: np.ndarray) -> np.ndarray:
         """The codes as they are stored; PipelineError where the codebook has not all of them."""

@@ -13,11 +13,12 @@ import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components import versions
+from components.stored_images import Parse
 from components.trainer.augment import Augment
 from components.trainer.config import TrainerSettings
 from components.trainer.loop import Computing, Places, fit
 from components.trainer.objective import Objective
-from components.trainer.records import Parse, find_files
+from components.trainer.records import find_files
 from components.trainer.source import Source
 from components.versions import code_version
 from models.device import full_float32, has_gpu

@@ -16,8 +16,10 @@ import tensorflow as tf
 from tfx.dsl.io import fileio
 
 from components import contents
+from components.record_files import read_records
+from components.stored_images import Parse
 from components.trainer.augment import Augment
-from components.trainer.records import Batch, Parse, find_files, first_record, read_records
+from components.trainer.records import Batch, find_files, first_record
 
 # Serialized records that are read at a time into memory, or counted; of several files there are
 # as many at once.
@@ -246,9 +248,7 @@ def _from(files: tf.Tensor, counts: tf.Tensor, place: tf.Tensor) -> tf.data.Data
     )
 
 
-def _read(
-    files: Sequence[str], parse: Parse, limit: int
-) -> tuple[list[int], int, Batch | None]:
+def _read(files: Sequence[str], parse: Parse, limit: int) -> tuple[list[int], int, Batch | None]:
     """Records of each file, bytes of the longest, and all as one tensor per feature.
 
     None in place of the tensors where they exceed `limit` bytes, which is known before any but the
@@ -277,8 +277,9 @@ def _counted(files: Sequence[str]) -> tuple[list[int], int] | None:
     if not fileio.exists(os.path.join(os.path.dirname(folder), contents.FILE)):
         return None
     known = contents.of_split(f"{folder}/*").files
-    found = [known.get(os.path.basename(file)) for file in files]
-    if None in found or {os.path.dirname(file) for file in files} != {folder}:
+    try:
+        found = [known[os.path.relpath(file, folder)] for file in files]
+    except KeyError:
         return None
     return [file.records for file in found], max(file.longest for file in found)
 
@@ -288,7 +289,9 @@ def _count(files: Sequence[str], at_once: int) -> tuple[list[int], int]:
 
     def chunks(index):
         records = read_records(tf.gather(tf.constant(files), index)).batch(max(1, at_once))
-        return records.map(lambda rows: (index, tf.size(rows), tf.reduce_max(tf.strings.length(rows))))
+        return records.map(
+            lambda rows: (index, tf.size(rows), tf.reduce_max(tf.strings.length(rows)))
+        )
 
     counts, longest = [0] * len(files), 1
     numbers = tf.data.Dataset.range(len(files))

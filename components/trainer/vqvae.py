@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components import features
+from components import contents, features
 from components.errors import PipelineError
 from components.trainer import run, warm_start
 from components.trainer.augment import build_augment
@@ -42,7 +42,8 @@ def run_fn(fn_args: FnArgs) -> None:
     run.make_reproducible(settings.seed, settings.deterministic)
     baseline = fn_args.custom_config.get(BASELINE)
     data_variance = read_pixel_variance(fn_args.train_files)
-    data = run.read_data(fn_args, parse_images(settings.network.image, settings.pixels), settings)
+    pixels = contents.read(contents.artifact_of(fn_args.train_files[0])).pixels
+    data = run.read_data(fn_args, parse_images(settings.network.image, pixels), settings)
     with strategy.scope(), precision(settings.mixed_precision):
         vqvae = VQVAE(settings.network, data_variance, settings.seed, settings.recompute)
         begun_with = warm_start.begin(vqvae, settings.warm_start, baseline, "vqvae")

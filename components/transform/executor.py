@@ -62,6 +62,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 exec_properties["pixels"] == "stored",
                 exec_properties["batch_size"],
             ),
+            exec_properties["pixels"],
         )
 
 
@@ -91,7 +92,9 @@ def _own_features(schema: schema_pb2.Schema) -> dict[str, Any]:
 class _Transform(beam.DoFn):
     """Transforms one file."""
 
-    def __init__(self, spec: dict[str, Any], shape: tuple[int, int, int], store: bool, batch_size: int):
+    def __init__(
+        self, spec: dict[str, Any], shape: tuple[int, int, int], store: bool, batch_size: int
+    ):
         self._spec, self._shape, self._store = spec, shape, store
         self._batch_size = batch_size
         self._images = beam.metrics.Metrics.counter("Transform", "images")

@@ -13,6 +13,7 @@ from components.errors import UserError
 from components.evaluator.gate import GateConfig
 from components.example_gen.config import FeatureNames
 from components.release_store.rollout import Rollout
+from components.stored_images import Pixels
 from components.trainer.config import TrainingConfig
 from models.config import Fraction, ImageShape, ModelConfig, NetworkConfig, PriorConfig, Section
 from pipeline.config import strict_yaml
@@ -43,6 +44,13 @@ class DataConfig(Section):
     max_rejected_fraction: Fraction = 0.01
     # A curated schema (schema.pbtxt) to validate against; by default it is inferred.
     schema_path: _Path | None = None
+    # What Transform writes: `stored`: raw pixels, decoded once; `encoded`: the images as they came,
+    # which Trainer, Tokenizer and Evaluator decode each time they read them. Raw pixels of photos
+    # take about ten times the space. Default stored.
+    pixels: Pixels = "stored"
+    # Records in a file between components. A file is what a worker takes at a time. Default: as
+    # many as have 256 MiB, encoded or as pixels.
+    records_per_file: Annotated[int, Field(gt=0)] | None = None
     # Images that Transform decodes at a time, which bounds its memory. Default 128.
     transform_batch_size: Annotated[int, Field(gt=0)] = 128
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from components import features
+from components import contents, features
+from components.record_files import read_records
 
 _BATCH = 1024
 _REJECTED_SHOWN = 20
@@ -87,29 +87,17 @@ def read_anomalies(uri: str) -> list[str]:
 
 
 def count_labels(examples: str) -> dict[str, dict[int, int]]:
-    """split -> label -> records, of Examples that Transform or the Tokenizer wrote."""
-    spec = {features.LABEL: tf.io.FixedLenFeature([], tf.int64)}
-    counts: dict[str, dict[int, int]] = {}
-    for folder in sorted(Path(examples).glob("Split-*")):
-        split: Counter[int] = Counter()
-        for batch in records(folder).batch(_BATCH).map(lambda x: tf.io.parse_example(x, spec)):
-            labels, number = np.unique(batch[features.LABEL].numpy(), return_counts=True)
-            split.update(dict(zip(labels.tolist(), number.tolist(), strict=True)))
-        counts[folder.name.removeprefix("Split-")] = dict(sorted(split.items()))
-    return counts
+    """split -> label -> records, of Examples that Transform or the Tokenizer wrote.
+
+    A split of more labels than are counted has none.
+    """
+    return {split: held.labels or {} for split, held in contents.read(examples).splits.items()}
 
 
 def read_pixels(transformed: str) -> Pixels | None:
-    """The constants that Transform repeats on every record; None for an empty split."""
-    column = tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)
-    spec = {features.PIXEL_MEAN: column, features.PIXEL_VARIANCE: column}
-    for record in records(Path(transformed, "Split-train")).take(1):
-        parsed = tf.io.parse_single_example(record, spec)
-        return Pixels(
-            parsed[features.PIXEL_MEAN].numpy().tolist(),
-            parsed[features.PIXEL_VARIANCE].numpy().tolist(),
-        )
-    return None
+    """What Transform found of the training images; None for an empty split."""
+    sums = contents.read(transformed).splits["train"].pixels
+    return Pixels(sums.mean, sums.variance) if sums else None
 
 
 def count_codes(tokens: str, num_codes: int) -> np.ndarray:
@@ -131,7 +119,7 @@ def count_codes(tokens: str, num_codes: int) -> np.ndarray:
 def records(split: Path) -> tf.data.Dataset:
     """Serialized Examples of one split, in file order."""
     files = sorted(str(path) for path in split.glob("*") if path.is_file())
-    return tf.data.TFRecordDataset(files, compression_type="GZIP")
+    return tf.data.Dataset.from_tensor_slices(files).flat_map(read_records)
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
-from components import durable_files, features
+from components import contents, durable_files, features
 from components.errors import PipelineError
 from components.release_store.loading import load
 from components.trainer import exported
@@ -108,7 +108,8 @@ def _held_out(transformed: str, shape: ImageShape) -> tuple[np.ndarray, np.ndarr
     """Images of the held-out split, of each label about as many, ordered by label."""
     limit = max(1, min(_PAIRS, _PAIR_BYTES // shape.size))
     dataset = records(Path(transformed, "Split-eval")).take(_CANDIDATES).batch(64)
-    batches = list(dataset.map(parse_images(shape)).as_numpy_iterator())
+    parse = parse_images(shape, contents.read(transformed).pixels)
+    batches = list(dataset.map(parse).as_numpy_iterator())
     if not batches:
         raise PipelineError(f"{transformed}: the held-out split is empty")
     images = np.concatenate([batch[features.IMAGE] for batch in batches])
