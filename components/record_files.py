@@ -41,7 +41,6 @@ class Writer:
         self._path = path
         # Beam may run the same work twice at once; each attempt writes a file of its own.
         self._attempt = durable_files.attempt(unfinished)
-        self._encoder = example_coder.RecordBatchToExamplesEncoder()
         self.contents = FileContents()
 
     def __enter__(self) -> Self:
@@ -65,15 +64,21 @@ class Writer:
             columns: a feature each: strings (object) or numbers `[N]`, or `[N, ...]` of which each
                 row's bytes are the feature, in row-major order.
         """
-        arrays = {name: _arrow(column) for name, column in columns.items()}
-        count = len(next(iter(arrays.values())))
-        ones = pa.array(np.arange(count + 1, dtype=np.int32))  # one value for each record
-        lists = [pa.ListArray.from_arrays(ones, array) for array in arrays.values()]
-        for record in self._encoder.encode(pa.RecordBatch.from_arrays(lists, list(arrays))):
+        for record in encode_examples(columns):
             self._writer.write(record)
             self.contents.records += 1
             self.contents.bytes += len(record)
             self.contents.longest = max(self.contents.longest, len(record))
+
+
+def encode_examples(columns: Mapping[str, np.ndarray]) -> list[bytes]:
+    """Serialized Examples of N records; `columns` as in `Writer.write`."""
+    arrays = {name: _arrow(column) for name, column in columns.items()}
+    count = len(next(iter(arrays.values())))
+    ones = pa.array(np.arange(count + 1, dtype=np.int32))  # one value for each record
+    lists = [pa.ListArray.from_arrays(ones, array) for array in arrays.values()]
+    encoder = example_coder.RecordBatchToExamplesEncoder()
+    return encoder.encode(pa.RecordBatch.from_arrays(lists, list(arrays)))
 
 
 def _arrow(column: np.ndarray) -> pa.Array:

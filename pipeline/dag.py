@@ -17,6 +17,7 @@ from tfx.types import Channel
 from components.baseline.component import Baseline
 from components.data_gate.component import DataGate
 from components.data_gate.imported_schema import ImportedSchema
+from components.data_gate.statistics import stats_options
 from components.evaluator.component import ReconstructionEvaluator
 from components.example_gen import layout
 from components.example_gen.component import ImageExampleGen
@@ -201,7 +202,7 @@ def _report(config: Config, run: Run, made: list[BaseComponent]) -> BaseComponen
 
 def _validation(config: Config, examples: Channel) -> list[BaseComponent]:
     """Statistics, schema, anomalies, and the gate that stops the run on them, in this order."""
-    statistics = tfx.components.StatisticsGen(examples=examples)
+    statistics = tfx.components.StatisticsGen(examples=examples, stats_options=stats_options())
     if config.data.schema_path:
         schema = ImportedSchema(config.data.schema_path).with_id(ids.IMPORT_SCHEMA_GEN)
     else:

@@ -1,23 +1,33 @@
-"""Runs TFX's Evaluator against the last release, or without one where there is none."""
+"""Measures the candidate with TFMA, beside the last release where there is one, and judges it."""
 
 from __future__ import annotations
 
+import json
+import os
 from typing import Any
 
+import apache_beam as beam
+import tensorflow_model_analysis as tfma
 from absl import logging
 from tfx import types
-from tfx.components.evaluator import executor
+from tfx.components.evaluator import constants
+from tfx.dsl.components.base import base_beam_executor
+from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
-from tfx.utils import json_utils
+from tfx.utils import io_utils, path_utils
 
-from components import baseline
-from components.evaluator import extractors, results
-from components.evaluator.eval_config import eval_config, to_json
+from components import baseline, contents
+from components.evaluator import results
+from components.evaluator.eval_config import eval_config
+from components.evaluator.extractors import HeldOut, extractors
 from components.evaluator.gate import GateConfig
 
 
-class Executor(executor.Executor):
-    """TFX's Evaluator, with a baseline that may hold no release and batches that are bounded."""
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """What TFX's Evaluator does, with batches that are bounded and always the same.
+
+    TFX's reads through one worker, in batches whose size follows the machine's speed.
+    """
 
     def Do(
         self,
@@ -30,33 +40,91 @@ class Executor(executor.Executor):
         A baseline artifact that holds no release is left out: thresholds on change then do not
         apply, which the log, `evaluation` and the custom properties `baseline_version` (0) and
         `baseline_reason` of both outputs say.
+
+        Raises:
+            PipelineError: held-out images are damaged or not of the model's size.
         """
+        self._log_startup(input_dict, output_dict, exec_properties)
         version, reason = _baseline(input_dict.get("baseline_model", []))
         if not version:
             logging.warning("Thresholds on change are not checked: %s.", reason)
-            input_dict = {k: v for k, v in input_dict.items() if k != "baseline_model"}
         gate = GateConfig.model_validate_json(exec_properties["gate"])
-        image = json_utils.loads(exec_properties["image"])
-        config = eval_config(
-            gate, exec_properties["num_codes"], image, exec_properties["batch_size"]
+        height, width, channels = json.loads(exec_properties["image"])
+        image, size = (height, width, channels), exec_properties["batch_size"]
+        config = tfma.utils.update_eval_config_with_defaults(
+            eval_config(gate, exec_properties["num_codes"], image, size),
+            has_baseline=bool(version),
+            rubber_stamp=True,  # without a release to compare with, only bounds count
         )
-        hook = extractors.custom_extractors
-        theirs = {
-            "eval_config": to_json(config),
-            "example_splits": exec_properties["example_splits"],
-            hook.__name__: f"{hook.__module__}.{hook.__name__}",  # TFX takes a dotted path
-        }
-        super().Do(input_dict, output_dict, theirs)
-
-        for artifact in (*output_dict["evaluation"], *output_dict["blessing"]):
+        tfma.utils.verify_eval_config(config)
+        used = {False: artifact_utils.get_single_instance(input_dict["model"])}
+        if version:
+            used[True] = artifact_utils.get_single_instance(input_dict["baseline_model"])
+        models = [
+            tfma.default_eval_shared_model(
+                eval_saved_model_path=path_utils.serving_model_path(used[spec.is_baseline].uri),
+                model_name=spec.name,
+                eval_config=config,
+            )
+            for spec in config.model_specs
+        ]
+        evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        pixels = contents.read(examples.uri).pixels
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "Files" >> beam.Create(_files(examples, exec_properties["example_splits"]))
+                | "Spread" >> beam.Reshuffle()
+                | "Read" >> beam.ParDo(HeldOut(size, image, pixels))
+                | tfma.ExtractEvaluateAndWriteResults(
+                    eval_shared_model=models[0] if len(models) == 1 else models,
+                    eval_config=config,
+                    extractors=extractors(models, config),
+                    output_path=evaluation.uri,
+                )
+            )
+        _bless(evaluation, blessing, used)
+        for artifact in (evaluation, blessing):
             artifact.set_int_custom_property("baseline_version", version)
             artifact.set_string_custom_property("baseline_reason", reason)
-        results.record_gate(
-            artifact_utils.get_single_uri(output_dict["evaluation"]),
-            gate,
-            version,
-            reason,
+        results.record_gate(evaluation.uri, gate, version, reason)
+
+
+def _files(examples: types.Artifact, splits: str) -> list[str]:
+    """The files of the splits, a JSON list, that are measured."""
+    patterns = [
+        io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
+        for split in json.loads(splits)
+    ]
+    return sorted(file for pattern in patterns for file in fileio.glob(pattern))
+
+
+def _bless(
+    evaluation: types.Artifact, blessing: types.Artifact, used: dict[bool, types.Artifact]
+) -> None:
+    """Leaves what TFX's Evaluator leaves of TFMA's verdict, for whoever knows that one."""
+    blessing.set_string_custom_property(
+        constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, used[False].uri
+    )
+    blessing.set_int_custom_property(
+        constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, used[False].id
+    )
+    if True in used:
+        blessing.set_string_custom_property(
+            constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, used[True].uri
         )
+        blessing.set_int_custom_property(
+            constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, used[True].id
+        )
+    ok = tfma.load_validation_result(evaluation.uri).validation_ok
+    name = constants.BLESSED_FILE_NAME if ok else constants.NOT_BLESSED_FILE_NAME
+    io_utils.write_string_file(os.path.join(blessing.uri, name), "")
+    blessing.set_int_custom_property(
+        constants.ARTIFACT_PROPERTY_BLESSED_KEY,
+        constants.BLESSED_VALUE if ok else constants.NOT_BLESSED_VALUE,
+    )
 
 
 def _baseline(artifacts: list[types.Artifact]) -> tuple[int, str]:

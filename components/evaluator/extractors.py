@@ -7,12 +7,12 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-import pyarrow as pa
+import tensorflow as tf
 import tensorflow_model_analysis as tfma
-from apache_beam.transforms.window import GlobalWindows
-from apache_beam.utils.windowed_value import WindowedValue
 
-from components import features
+from components import features, per_file
+from components.record_files import encode_examples
+from components.stored_images import Pixels, parser
 from models.device import full_float32
 
 # Output that tells the metrics not to follow how often each code was used.
@@ -24,22 +24,18 @@ _OVERALL = ()
 _MOST_COUNTED = 8192
 
 
-def custom_extractors(
-    eval_shared_model: Any, eval_config: tfma.EvalConfig, tensor_adapter_config: Any
+def extractors(
+    models: list[tfma.EvalSharedModel], config: tfma.EvalConfig
 ) -> list[tfma.extractors.Extractor]:
-    """The extractors of TFX's Evaluator hook of this name.
+    """From the batches of `HeldOut` to predictions for each slice.
 
     TFMA's own slicing takes batches apart and walks over the images one by one; here a batch is
-    split into one batch per label, and the whole batch counts for the overall slice. Batches are
-    bounded, and what is kept per label is, too.
+    split into one batch per label, and the whole batch counts for the overall slice. What is kept
+    per label is bounded.
     """
-    del tensor_adapter_config
-    at_once = eval_config.model_specs[0].inference_batch_size
     return [
-        tfma.extractors.Extractor("EvenBatches", beam.ParDo(_EvenBatches(at_once))),
-        tfma.extractors.FeaturesExtractor(eval_config=eval_config),
         tfma.extractors.PredictionsExtractor(
-            eval_config=eval_config, eval_shared_model=eval_shared_model
+            eval_config=config, eval_shared_model=models[0] if len(models) == 1 else models
         ),
         # The metrics run after the stage of this name.
         tfma.extractors.Extractor(
@@ -48,42 +44,46 @@ def custom_extractors(
     ]
 
 
-class _EvenBatches(beam.DoFn):
-    """Regroups batches into batches of exactly `size` images; the last one of a bundle is smaller.
+class HeldOut(beam.DoFn):
+    """Reads a file in batches, as TFMA's extracts: serialized Examples of raw pixels, and labels.
 
-    TFMA's reader makes its batches as large as the machine is fast at that moment. A network's
-    results depend on the batch in their last bits, so those would differ from run to run.
+    A network's results depend on the batch in their last bits. Batches are therefore of one size,
+    and begin anew with each file, wherever it is read.
+
+    Args:
+        size: images in a batch, which bounds the memory.
+        shape: H, W, C of the images.
+        pixels: how the files hold them.
     """
 
-    def __init__(self, size: int):
-        self._size = size
+    def __init__(self, size: int, shape: tuple[int, int, int], pixels: Pixels):
+        self._size, self._shape, self._pixels = size, shape, pixels
 
     def setup(self) -> None:
         # In every process that goes on to compute the predictions.
         full_float32()
 
-    def start_bundle(self) -> None:
-        self._waiting: list[pa.RecordBatch] = []
-        self._rows = 0
+    def process(self, file: str) -> Iterator[tfma.Extracts]:
+        read = parser(self._shape, self._pixels)
 
-    def process(self, extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
-        records: pa.RecordBatch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
-        while records.num_rows:
-            part = records.slice(0, self._size - self._rows)
-            records = records.slice(part.num_rows)
-            self._waiting.append(part)
-            self._rows += part.num_rows
-            if self._rows == self._size:
-                yield self._batch()
+        def parse(records: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"records": records, **read(records)}
 
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        if self._rows:
-            yield GlobalWindows.windowed_value(self._batch())
-
-    def _batch(self) -> tfma.Extracts:
-        (batch,) = pa.Table.from_batches(self._waiting).combine_chunks().to_batches()
-        self._waiting, self._rows = [], 0
-        return {tfma.ARROW_RECORD_BATCH_KEY: batch}
+        size = "×".join(map(str, self._shape))
+        wrong = f"does not hold images of {size}; run Transform again"
+        for batch in per_file.batches(file, self._size, parse, wrong, again="run Transform again"):
+            labels = batch[features.LABEL].numpy()
+            if self._pixels == "stored":
+                records = batch["records"].numpy()
+            else:
+                # Every release takes raw pixels, those of before included.
+                images = batch[features.IMAGE].numpy()
+                encoded = encode_examples({features.IMAGE: images, features.LABEL: labels})
+                records = np.array(encoded, object)
+            yield {
+                tfma.INPUT_KEY: records,
+                tfma.FEATURES_KEY: {features.LABEL: labels[:, np.newaxis]},
+            }
 
 
 def _sliced(extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:

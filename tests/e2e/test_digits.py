@@ -222,8 +222,8 @@ def test_what_is_served_is_what_was_measured_whatever_the_batch(runner, first):
     import tensorflow as tf
 
     def records(component: str) -> list[bytes]:
-        files = (runner.root / "pipeline" / component).glob("*/*/Split-eval/*.gz")
-        dataset = tf.data.TFRecordDataset(sorted(map(str, files)), "GZIP")
+        files = (runner.root / "pipeline" / component).glob("*/*/Split-eval/*.tfrecord")
+        dataset = tf.data.TFRecordDataset(sorted(map(str, files)))
         return list(dataset.as_numpy_iterator())
 
     def field(record: bytes) -> bytes:

@@ -15,6 +15,7 @@ from components.errors import PipelineError
 from components.evaluator import component, executor, results
 from components.evaluator.eval_config import eval_config
 from components.evaluator.gate import METRICS, GateConfig
+from tests.fixtures.examples import write_images
 
 HEIGHT = WIDTH = 8
 SIZE = HEIGHT * WIDTH
@@ -97,19 +98,7 @@ def write_examples(folder, images, labels):
     artifact = standard_artifacts.Examples()
     artifact.uri = str(folder / "examples")
     artifact.split_names = artifact_utils.encode_split_names(["train", "eval"])
-    split = Path(artifact.uri, "Split-eval")
-    split.mkdir(parents=True)
-    for shard in range(SHARDS):
-        name = split / f"transformed_examples-{shard:05}-of-{SHARDS:05}.gz"
-        with tf.io.TFRecordWriter(str(name), "GZIP") as writer:
-            for image, label in zip(images[shard::SHARDS], labels[shard::SHARDS], strict=True):
-                feature = {
-                    "image": tf.train.Feature(bytes_list={"value": [image.tobytes()]}),
-                    "label": tf.train.Feature(int64_list={"value": [int(label)]}),
-                    "pixel_mean": tf.train.Feature(float_list={"value": [0.5]}),
-                }
-                example = tf.train.Example(features=tf.train.Features(feature=feature))
-                writer.write(example.SerializeToString())
+    write_images(Path(artifact.uri), "eval", images[..., np.newaxis], labels, SHARDS)
     return artifact
 
 

@@ -45,7 +45,6 @@ def test_splits_are_kept_plain_and_gzip_alike(tmp_path, run):
     assert artifact.properties["split_names"].string_value == '["train", "eval"]'
     assert artifact.custom_properties["num_records"].int_value == 40
     assert artifact.custom_properties["num_rejected"].int_value == 0
-    assert artifact.custom_properties["file_format"].string_value == "tfrecords_gzip"
 
 
 def test_unchanged_data_is_cached_and_changed_data_or_code_is_not(tmp_path, run):

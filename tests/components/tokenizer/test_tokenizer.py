@@ -12,6 +12,7 @@ from tfx_bsl.tfxio import dataset_options
 from components import features
 from components.errors import PipelineError
 from components.tokenizer import component, executor
+from tests.fixtures.examples import write_images
 
 HEIGHT, WIDTH = 6, 4
 
@@ -57,21 +58,8 @@ def write_examples(folder, splits, shape=(HEIGHT, WIDTH)):
     for split, files in splits.items():
         images = random.integers(0, 256, (sum(files), *shape), np.uint8)
         written[split] = images
-        path = Path(artifact.uri, f"Split-{split}")
-        path.mkdir(parents=True)
-        start = 0
-        for index, count in enumerate(files):
-            name = path / f"transformed_examples-{index:05}-of-{len(files):05}.gz"
-            with tf.io.TFRecordWriter(str(name), "GZIP") as writer:
-                for label in range(start, start + count):
-                    feature = {
-                        "image": tf.train.Feature(bytes_list={"value": [images[label].tobytes()]}),
-                        "label": tf.train.Feature(int64_list={"value": [label]}),
-                        "num_classes": tf.train.Feature(int64_list={"value": [7]}),
-                    }
-                    example = tf.train.Example(features=tf.train.Features(feature=feature))
-                    writer.write(example.SerializeToString())
-            start += count
+        labels = np.arange(len(images))
+        write_images(Path(artifact.uri), split, images[..., np.newaxis], labels, files)
     return artifact, written
 
 
@@ -90,10 +78,9 @@ def read(artifact, split, dtype):
     """{label: codes} of all records of a split."""
     found = {}
     for file in sorted(Path(artifact.uri, f"Split-{split}").iterdir()):
-        for record in tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator():
+        for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
             feature = tf.train.Example.FromString(record).features.feature
-            assert set(feature) == {"codes", "label", "num_classes"}
-            assert feature["num_classes"].int64_list.value == [7]
+            assert set(feature) == {"codes", "label"}
             (label,) = feature["label"].int64_list.value
             (codes,) = feature["codes"].bytes_list.value
             assert label not in found

@@ -15,6 +15,7 @@ from components.trainer.augment import Augment
 from components.trainer.records import parse_images
 from components.trainer.source import Share, Source
 from tests import ROOT
+from tests.fixtures.examples import write_images
 from tests.fixtures.numbered import SHAPE, numbers, write
 
 COUNT = 100
@@ -224,17 +225,12 @@ def peak(program: str, folder: Path, record: Path, times: int) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
-def noise(path: Path, count: int) -> Path:
-    """Records of 64×64×3 noise."""
-    example = tf.train.Example()
-    feature = example.features.feature
-    feature[features.IMAGE].bytes_list.value.append(np.random.default_rng(0).bytes(64 * 64 * 3))
-    feature[features.LABEL].int64_list.value.append(0)
-    feature[features.PIXEL_VARIANCE].float_list.value.append(0.1)
-    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
-        for _ in range(count):
-            writer.write(example.SerializeToString())
-    return path
+def noise(folder: Path, count: int) -> Path:
+    """A file of 64×64×3 noise, the same in all of its records."""
+    image = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    labels = np.zeros(count, np.int64)
+    images = np.broadcast_to(image, (count, *image.shape[1:]))
+    return Path(write_images(folder, "train", images, labels)[0])
 
 
 @pytest.mark.slow
@@ -247,7 +243,7 @@ def noise(path: Path, count: int) -> Path:
     ],
 )
 def test_memory_does_not_grow_with_the_records(tmp_path, program, count):
-    records = noise(tmp_path / "part.gz", count)
+    records = noise(tmp_path, count)
     once, often = (peak(program, tmp_path / str(n), records, n) for n in (1, 10))
     print(f"{once / 1024:.0f} MiB, with ten times the records {often / 1024:.0f} MiB")
     assert often < 1.1 * once

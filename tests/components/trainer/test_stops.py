@@ -15,7 +15,6 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from components import features
 from components.errors import PipelineError, notes
 from components.trainer import run
 from components.trainer.checkpoints import Checkpoints
@@ -28,6 +27,7 @@ from components.trainer.vqvae import VQVAEObjective
 from models.config import ImageShape
 from models.precision import precision
 from models.vqvae import VQVAE
+from tests.fixtures.examples import write_images
 from tests.fixtures.trainer_settings import NETWORK, vqvae_settings
 
 SHAPE = ImageShape(height=8, width=8, channels=1)
@@ -64,14 +64,9 @@ class Objective(VQVAEObjective):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Source:
-    path = str(tmp_path_factory.mktemp("images") / "train.gz")
-    with tf.io.TFRecordWriter(path, "GZIP") as writer:
-        for image in np.round(load_digits().images[:256] * 255 / 16).astype("uint8"):
-            example = tf.train.Example()
-            example.features.feature[features.IMAGE].bytes_list.value.append(image.tobytes())
-            example.features.feature[features.LABEL].int64_list.value.append(-1)
-            writer.write(example.SerializeToString())
-    return Source([path], parse_images(SHAPE), 2**24)
+    images = np.round(load_digits().images[:256] * 255 / 16).astype("uint8")[..., None]
+    files = write_images(tmp_path_factory.mktemp("images"), "train", images)
+    return Source(files, parse_images(SHAPE), 2**24)
 
 
 def trained(objective, source, checkpoints, logs, **changes) -> Objective:

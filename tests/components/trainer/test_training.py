@@ -21,6 +21,7 @@ from models.config import ImageShape, PriorConfig
 from models.export import restore_vqvae
 from models.prior import GatedPixelCNN
 from models.vqvae import VQVAE
+from tests.fixtures.examples import write_codes, write_images
 from tests.fixtures.trainer_settings import NETWORK, vqvae_settings
 
 SHAPE = ImageShape(height=8, width=8, channels=1)
@@ -32,29 +33,13 @@ def digits() -> np.ndarray:
     return np.round(load_digits().images * 255 / 16).astype("uint8")[..., None]
 
 
-def write(path, images, labels=None, variance=0.14) -> str:
-    """Transformed Examples, as Transform writes them."""
-    labels = np.full(len(images), -1) if labels is None else labels
-    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
-        for image, label in zip(images, labels, strict=True):
-            feature = {
-                "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.tobytes()])),
-                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-                "num_classes": tf.train.Feature(int64_list=tf.train.Int64List(value=[0])),
-                "pixel_variance": tf.train.Feature(float_list=tf.train.FloatList(value=[variance])),
-            }
-            example = tf.train.Example(features=tf.train.Features(feature=feature))
-            writer.write(example.SerializeToString())
-    return str(path)
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("examples")
     images = digits()
     return types.SimpleNamespace(
-        train=write(folder / "train.gz", images[:512]),
-        held_out=write(folder / "eval.gz", images[512:640]),
+        train=write_images(folder, "train", images[:512])[0],
+        held_out=write_images(folder, "eval", images[512:640])[0],
     )
 
 
@@ -147,13 +132,9 @@ def test_more_steps_go_on_where_fewer_ended(files, tmp_path, caplog):
 
 
 def test_an_interrupted_prior_goes_on_with_its_dropout(tmp_path):
-    folder = tmp_path / "codes"
-    folder.mkdir()
     rows = np.random.default_rng(0).integers(0, 8, (128, 3, 3))
-    with tf.io.TFRecordWriter(str(folder / "train.gz"), "GZIP") as writer:
-        for example in code_examples(rows.astype("u1")):
-            writer.write(example)
-    codes = Source([str(folder / "train.gz")], parse_codes((3, 3), 8), cache_bytes=2**20)
+    files = write_codes(tmp_path / "codes", "train", rows.astype("u1"))
+    codes = Source(files, parse_codes((3, 3), 8), cache_bytes=2**20)
 
     def trained(steps: int, checkpoints: str) -> list[np.ndarray]:
         # At a constant rate, so that 10 steps are the first of 20.
@@ -203,9 +184,9 @@ def test_a_loss_that_is_no_number_stops_with_advice(files, tmp_path):
 
 
 def test_images_without_variance_are_refused(tmp_path):
-    flat = write(tmp_path / "flat.gz", np.zeros((3, 8, 8, 1), "uint8"), variance=0.0)
+    flat = write_images(tmp_path, "train", np.zeros((3, 8, 8, 1), "uint8"))
     with pytest.raises(PipelineError, match="all alike"):
-        read_pixel_variance([flat])
+        read_pixel_variance(flat)
 
 
 @pytest.mark.parametrize(("num_codes", "dtype"), [(256, "u1"), (1000, "<u2"), (2**17, "<i4")])

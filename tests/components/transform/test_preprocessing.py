@@ -1,26 +1,28 @@
 """From TFRecords to transformed Examples under LocalDagRunner, and the graph that serving uses."""
 
 import io
+from collections import Counter
 from pathlib import Path
 
-import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
-import tensorflow_transform.beam as tft_beam
+from google.protobuf import text_format
 from PIL import Image
-from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
+from tensorflow_transform.tf_metadata import schema_utils
 from tfx import v1 as tfx
+from tfx.types import artifact_utils, standard_artifacts
 
-from components import features
+from components import contents, features
 from components.data_gate.component import DataGate
 from components.example_gen.component import ImageExampleGen
+from components.record_files import read_records
+from components.stored_images import parser
+from components.transform import executor
 from components.transform.component import ImageTransform
-from components.transform.preprocessing import preprocessing_fn
 from models import images
 
-SHAPE = {"height": 8, "width": 8, "channels": 3}
 HWC = (8, 8, 3)
 
 
@@ -44,7 +46,7 @@ def write(path: Path, pictures: list[bytes], labels: list[int | None]) -> None:
 
 def run_chain(root: Path, data: Path) -> tuple[Path, Path]:
     """Runs ingestion to Transform; returns the transform graph and the transformed examples."""
-    example_gen = ImageExampleGen(str(data), code_version="1")
+    example_gen = ImageExampleGen(str(data), code_version="1", records_per_file=50)
     statistics = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
     schema = tfx.components.SchemaGen(
         statistics=statistics.outputs["statistics"], infer_feature_shape=False
@@ -58,8 +60,7 @@ def run_chain(root: Path, data: Path) -> tuple[Path, Path]:
     transform = ImageTransform(
         example_gen.outputs["examples"],
         schema.outputs["schema"],
-        "components.transform.preprocessing.preprocessing_fn",
-        image=SHAPE,
+        image=HWC,
         batch_size=32,
         code_version="1",
     )
@@ -80,13 +81,6 @@ def run_chain(root: Path, data: Path) -> tuple[Path, Path]:
     return graph, examples
 
 
-def read(graph: Path, examples: Path, split: str) -> dict[str, np.ndarray]:
-    files = [str(path) for path in (examples / f"Split-{split}").iterdir()]
-    spec = tft.TFTransformOutput(str(graph)).transformed_feature_spec()
-    serialized = list(tf.data.TFRecordDataset(files, "GZIP"))
-    return {k: v.numpy() for k, v in tf.io.parse_example(tf.stack(serialized), spec).items()}
-
-
 def decoded(pictures: list[bytes]) -> np.ndarray:
     return images.preprocess_images(tf.constant(pictures), HWC).numpy()
 
@@ -97,74 +91,83 @@ SPLITS = {"train": TRAIN, "eval": EVALUATION}
 LABELS = [None if i % 10 == 0 else i % 7 for i in range(120)]
 
 
-def sparse(root: Path) -> tuple[list[int | None], Path, dict[str, dict[str, np.ndarray]]]:
+def whole(root: Path) -> tuple[list[int | None], Path, Path]:
     """The whole chain over images of which some have a label."""
     for split, pictures in SPLITS.items():
         write(root / f"data/{split}/a.tfrecord", pictures, LABELS[: len(pictures)])
-    graph, examples = run_chain(root / "run", root / "data")
-    return LABELS, graph, {split: read(graph, examples, split) for split in SPLITS}
+    return LABELS, *run_chain(root / "run", root / "data")
 
 
-def dense(root: Path) -> tuple[list[int | None], Path, dict[str, dict[str, np.ndarray]]]:
-    """The graph alone, of a schema that has the shape of the images and no label."""
-    spec = {features.IMAGE: tf.io.FixedLenFeature([1], tf.string)}
-    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
-    rows = [{features.IMAGE: np.array([encoded], object)} for encoded in TRAIN]
-    with (
-        beam.Pipeline(runner="DirectRunner") as pipeline,
-        tft_beam.Context(str(root / "temp"), desired_batch_size=32),
-    ):
-        analyzed = (pipeline | beam.Create(rows), metadata) | tft_beam.AnalyzeDataset(
-            lambda inputs: preprocessing_fn(inputs, {"image": SHAPE})
-        )
-        _ = analyzed | tft_beam.WriteTransformFn(str(root / "graph"))
-    raw = root / "graph" / tft.TFTransformOutput.RAW_METADATA_DIR
-    metadata_io.write_metadata(metadata, str(raw))
-    layer = tft.TFTransformOutput(str(root / "graph")).transform_features_layer()
-    found = {}
+def alone(pixels: str, root: Path) -> tuple[list[int | None], Path, Path]:
+    """Transform alone, by a schema that has the shape of the images and no label."""
+    nobody: list[int | None] = [None] * len(TRAIN)
+    examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
+    examples.uri, schema.uri = str(root / "examples"), str(root / "schema")
+    examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
     for split, pictures in SPLITS.items():
-        transformed = layer({features.IMAGE: tf.constant(pictures)[:, tf.newaxis]})
-        found[split] = {name: value.numpy() for name, value in transformed.items()}
-    return [None] * len(TRAIN), root / "graph", found
+        write(root / f"examples/Split-{split}/a.tfrecord", pictures, nobody[: len(pictures)])
+    spec = {features.IMAGE: tf.io.FixedLenFeature([1], tf.string)}
+    text = text_format.MessageToString(schema_utils.schema_from_feature_spec(spec))
+    Path(schema.uri).mkdir()
+    Path(schema.uri, "schema.pbtxt").write_text(text)
+    graph, transformed = standard_artifacts.TransformGraph(), standard_artifacts.Examples()
+    graph.uri, transformed.uri = str(root / "graph"), str(root / "transformed")
+    executor.Executor().Do(
+        {"examples": [examples], "schema": [schema]},
+        {"transform_graph": [graph], "transformed_examples": [transformed]},
+        {"height": 8, "width": 8, "channels": 3, "batch_size": 32, "pixels": pixels},
+    )
+    return nobody, Path(graph.uri), Path(transformed.uri)
 
 
-@pytest.fixture(scope="module", params=[sparse, dense])
+def stored(root: Path):
+    return alone("stored", root)
+
+
+def encoded(root: Path):
+    return alone("encoded", root)
+
+
+@pytest.fixture(scope="module", params=[whole, stored, encoded])
 def chain(request, tmp_path_factory):
-    """Labels of the images, the transform graph, and what becomes of each split."""
+    """Labels of the images, the transform graph, and the transformed Examples."""
     return request.param(tmp_path_factory.mktemp("chain"))
 
 
-def test_transformed_examples_hold_the_pixels(chain):
-    labels, _, splits = chain
+def test_whoever_reads_transformed_examples_sees_the_pixels(chain):
+    labels, _, examples = chain
+    held = contents.read(str(examples))
     for split, pictures in SPLITS.items():
-        found = splits[split]
-        assert set(found) == {
-            features.IMAGE,
-            features.LABEL,
-            features.NUM_CLASSES,
-            features.PIXEL_MEAN,
-            features.PIXEL_VARIANCE,
-        }
+        files = sorted(str(path) for path in (examples / f"Split-{split}").iterdir())
+        records = tf.stack([each for file in files for each in read_records(file)])
+        found = parser(HWC, held.pixels)(records)
+        seen = zip(found["label"].numpy().tolist(), found["image"].numpy(), strict=True)
         expected = {
             (features.NO_LABEL if label is None else label, one.tobytes())
             for label, one in zip(labels, decoded(pictures), strict=False)
         }
-        assert set(zip(found["label"], found["image"], strict=True)) == expected
+        assert {(label, image.tobytes()) for label, image in seen} == expected
 
 
-def test_the_constants_are_those_of_the_training_split(chain):
-    labels, _, splits = chain
+def test_contents_tell_what_the_records_are(chain):
+    labels, _, examples = chain
+    held = contents.read(str(examples)).splits
     pixels = decoded(TRAIN) / 255.0
-    for found in splits.values():
-        assert (found["num_classes"] == (7 if any(labels) else 0)).all()
-        assert found["pixel_mean"].dtype == np.float32
-        for name, expected in (
-            ("pixel_mean", pixels.mean((0, 1, 2))),
-            ("pixel_variance", pixels.var((0, 1, 2))),
-        ):
-            np.testing.assert_array_equal(
-                found[name], np.tile(expected.astype(np.float32), [len(found[name]), 1])
+    train = held["train"]
+    assert train.num_classes == (7 if any(labels) else 0)
+    counted = Counter(features.NO_LABEL if label is None else label for label in labels)
+    assert train.labels == counted
+    np.testing.assert_array_equal(train.pixels.mean, pixels.mean((0, 1, 2)).astype(np.float32))
+    np.testing.assert_array_equal(train.pixels.variance, pixels.var((0, 1, 2)).astype(np.float32))
+    for split, pictures in SPLITS.items():
+        for name, file in held[split].files.items():
+            records = list(
+                read_records(str(examples / f"Split-{split}" / name)).as_numpy_iterator()
             )
+            assert file.records == len(records)
+            assert file.bytes == sum(map(len, records))
+            assert file.longest == max(map(len, records))
+        assert held[split].records == len(pictures)
 
 
 def test_the_graph_serves_images_without_labels(chain):

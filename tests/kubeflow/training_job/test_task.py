@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from components import features
 from components.errors import PipelineError
 from kubeflow.compiler.compile import Places, compile_pipeline
 from kubeflow.container.__main__ import run as run_container
@@ -18,6 +17,7 @@ from kubeflow.container.payloads import POINTER, resolved
 from kubeflow.training_job import task
 from kubeflow.training_job.staging import Staging
 from pipeline.config import config as configuration
+from tests.fixtures.examples import write_images
 from tests.fixtures.fake_kubernetes_api import (
     FakeCluster,
     serving,
@@ -99,23 +99,9 @@ def test_inputs_in_a_data_root_that_workers_mount_are_not_copied(tmp_path, monke
 
 
 def write_examples(folder: Path) -> None:
-    images = np.round(load_digits().images[:192] * 255 / 16).astype("uint8")
+    images = np.round(load_digits().images[:192] * 255 / 16).astype("uint8")[..., None]
     for split, part in (("train", images[:128]), ("eval", images[128:])):
-        place = folder / f"Split-{split}"
-        place.mkdir(parents=True)
-        with tf.io.TFRecordWriter(str(place / "examples-00000-of-00001.gz"), "GZIP") as writer:
-            for image in part:
-                feature = {
-                    features.IMAGE: tf.train.Feature(
-                        bytes_list=tf.train.BytesList(value=[image.tobytes()])
-                    ),
-                    features.PIXEL_VARIANCE: tf.train.Feature(
-                        float_list=tf.train.FloatList(value=[0.14])
-                    ),
-                    features.LABEL: tf.train.Feature(int64_list=tf.train.Int64List(value=[0])),
-                }
-                example = tf.train.Example(features=tf.train.Features(feature=feature))
-                writer.write(example.SerializeToString())
+        write_images(folder, split, part, np.zeros(len(part)))
 
 
 @pytest.mark.slow

@@ -202,7 +202,7 @@ def test_hostile_records_stay_text(run: RunOnDisk) -> None:
     [
         (("Trainer-prior", "model", "release/model.json"), "model"),
         (("Trainer-prior", "model", "release/decode/saved_model.pb"), "pictures"),
-        (("Tokenizer", "codes", "Split-eval/part-00000-of-00001.gz"), "codes"),
+        (("Tokenizer", "codes", "Split-eval/part-00000-of-00001.tfrecord"), "codes"),
         (("ImageExampleGen", "examples", "rejected/summary.json"), "ingestion"),
     ],
 )
