@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import tensorflow_model_analysis as tfma
-from google.protobuf import json_format
 from tensorflow_model_analysis.proto import config_pb2
 from tfx.utils import json_utils
 
@@ -84,8 +83,3 @@ def _threshold(name: str, threshold: Threshold | None) -> config_pb2.MetricThres
             )
         )
     return result
-
-
-def to_json(config: tfma.EvalConfig) -> str:
-    """The form in which TFX's Evaluator takes the configuration; the same for equal ones."""
-    return json_format.MessageToJson(config, sort_keys=True, indent=None)

@@ -55,6 +55,7 @@ def sort(tmp_path: Path, records: list[bytes], **names) -> tuple[list[dict], Fil
         lambda split: str(uri / f"Split-{split}"),
         str(uri / "rejected"),
         str(uri / "scratch"),
+        records_per_file=1000,
     )
     return [features(record) for record in read(uri, "all")], result
 

@@ -99,7 +99,9 @@ def test_codes_stay_with_their_labels_in_every_split(tmp_path, model, offset, nu
         assert sorted(found) == list(range(len(expected)))
         in_order = np.stack([found[label] for label in sorted(found)])
         np.testing.assert_array_equal(in_order, expected_codes(expected, offset))
-    assert sorted(path.name for path in Path(output.uri).iterdir()) == ["Split-eval", "Split-train"]
+    assert sorted(path.name for path in Path(output.uri).iterdir()) == [
+        *("Split-eval", "Split-train", "contents.json")
+    ]
 
 
 def test_stock_readers_find_the_codes(tmp_path, model):
