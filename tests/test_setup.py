@@ -48,7 +48,7 @@ def test_make_alone_lists_every_target() -> None:
     listed = subprocess.run(["make", "-C", ROOT], capture_output=True, text=True, check=True)
     targets = re.findall(r"^ *make (\S+) +\S", listed.stdout, re.MULTILINE)
     expected = [
-        *("run", "test", "test-slow", "bench", "gpu-check"),
+        *("run", "test", "test-slow", "test-flink", "bench", "gpu-check"),
         *("lint", "lock", "image-check", "clean"),
     ]
     assert targets == expected
