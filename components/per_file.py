@@ -75,6 +75,21 @@ def rewrite(
     return contents
 
 
+def files_of(examples: types.Artifact, split: str) -> list[str]:
+    """The files of a split, in order of their names.
+
+    Raises:
+        PipelineError: there are none.
+    """
+    pattern = io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
+    files = sorted(fileio.glob(pattern))
+    if not files:
+        raise PipelineError(
+            f"{pattern}: split {split!r} has no files; run the component before again"
+        )
+    return files
+
+
 def lines(
     make_pipeline: Callable[[], beam.Pipeline],
     elements: Sequence[Any],
@@ -147,12 +162,7 @@ def _jobs(
     source: types.Artifact, target: types.Artifact, prefix: str, unfinished: str
 ) -> Iterator[FileJob]:
     for split in artifact_utils.decode_split_names(source.split_names):
-        pattern = io_utils.all_files_pattern(artifact_utils.get_split_uri([source], split))
-        files = sorted(fileio.glob(pattern))
-        if not files:
-            raise PipelineError(
-                f"{pattern}: split {split!r} has no files; run the component before again"
-            )
+        files = files_of(source, split)
         folder = artifact_utils.get_split_uri([target], split)
         fileio.makedirs(folder)
         for index, file in enumerate(files):

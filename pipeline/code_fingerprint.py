@@ -11,6 +11,7 @@ from pipeline import component_ids as ids
 # What the components of ours run. Their sources are part of the cache keys.
 _MODULES = {
     ids.EXAMPLE_GEN: ("components.example_gen.executor",),
+    ids.STATISTICS_GEN: ("components.statistics_gen.executor",),
     ids.DATA_GATE: ("components.data_gate.executor",),
     ids.TRANSFORM: ("components.transform.executor",),
     ids.TRAINERS["vqvae"]: ("components.trainer.vqvae",),

@@ -17,11 +17,11 @@ from tfx.types import Channel
 from components.baseline.component import Baseline
 from components.data_gate.component import DataGate
 from components.data_gate.imported_schema import ImportedSchema
-from components.data_gate.statistics import stats_options
 from components.evaluator.component import ReconstructionEvaluator
 from components.example_gen import layout
 from components.example_gen.component import ImageExampleGen
 from components.pusher.component import ReleasePusher
+from components.statistics_gen.component import ImageStatisticsGen
 from components.tokenizer.component import Tokenizer
 from components.trainer.component import StageTrainer
 from components.trainer.config import (
@@ -202,7 +202,9 @@ def _report(config: Config, run: Run, made: list[BaseComponent]) -> BaseComponen
 
 def _validation(config: Config, examples: Channel) -> list[BaseComponent]:
     """Statistics, schema, anomalies, and the gate that stops the run on them, in this order."""
-    statistics = tfx.components.StatisticsGen(examples=examples, stats_options=stats_options())
+    statistics = ImageStatisticsGen(examples, code_version=code_of(ids.STATISTICS_GEN)).with_id(
+        ids.STATISTICS_GEN
+    )
     if config.data.schema_path:
         schema = ImportedSchema(config.data.schema_path).with_id(ids.IMPORT_SCHEMA_GEN)
     else:

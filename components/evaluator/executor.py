@@ -12,11 +12,10 @@ from absl import logging
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_beam_executor
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from components import baseline, contents
+from components import baseline, contents, per_file
 from components.evaluator import results
 from components.evaluator.eval_config import eval_config
 from components.evaluator.extractors import HeldOut, extractors
@@ -94,11 +93,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 def _files(examples: types.Artifact, splits: str) -> list[str]:
     """The files of the splits, a JSON list, that are measured."""
-    patterns = [
-        io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
-        for split in json.loads(splits)
-    ]
-    return sorted(file for pattern in patterns for file in fileio.glob(pattern))
+    return [file for split in json.loads(splits) for file in per_file.files_of(examples, split)]
 
 
 def _bless(

@@ -18,6 +18,7 @@ from components import contents, features
 from components.data_gate.component import DataGate
 from components.example_gen.component import ImageExampleGen
 from components.record_files import read_records
+from components.statistics_gen.component import ImageStatisticsGen
 from components.stored_images import parser
 from components.transform import executor
 from components.transform.component import ImageTransform
@@ -47,7 +48,7 @@ def write(path: Path, pictures: list[bytes], labels: list[int | None]) -> None:
 def run_chain(root: Path, data: Path) -> tuple[Path, Path]:
     """Runs ingestion to Transform; returns the transform graph and the transformed examples."""
     example_gen = ImageExampleGen(str(data), code_version="1", records_per_file=50)
-    statistics = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
+    statistics = ImageStatisticsGen(example_gen.outputs["examples"], code_version="1")
     schema = tfx.components.SchemaGen(
         statistics=statistics.outputs["statistics"], infer_feature_shape=False
     )

@@ -1,0 +1,85 @@
+"""Computes statistics of ingested records, with every file read by whichever worker is free."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx import types
+from tfx.components.statistics_gen.executor import DEFAULT_FILE_NAME
+from tfx.dsl.components.base import base_beam_executor
+from tfx.types import artifact_utils
+from tfx_bsl.coders import example_coder
+
+from components import features, per_file
+
+# Records that are decoded at a time, still encoded images.
+_BATCH = 256
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """See `components.statistics_gen.component.ImageStatisticsGen`."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes `statistics`.
+
+        Raises:
+            PipelineError: a file is damaged, or a split has no files.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        statistics = artifact_utils.get_single_instance(output_dict["statistics"])
+        options = stats_options()
+        statistics.split_names = examples.split_names
+        statistics.span = examples.span
+        with self._make_beam_pipeline() as pipeline:
+            for split in artifact_utils.decode_split_names(examples.split_names):
+                target = artifact_utils.get_split_uri([statistics], split)
+                _ = (
+                    pipeline
+                    | f"Files[{split}]" >> beam.Create(per_file.files_of(examples, split))
+                    | f"Spread[{split}]" >> beam.Reshuffle()
+                    | f"Read[{split}]" >> beam.ParDo(_Read())
+                    | f"Statistics[{split}]" >> tfdv.GenerateStatistics(options)
+                    | f"Write[{split}]"
+                    >> tfdv.WriteStatisticsToBinaryFile(os.path.join(target, DEFAULT_FILE_NAME))
+                )
+
+
+def stats_options() -> tfdv.StatsOptions:
+    """What is computed of ingested images.
+
+    Encoded images are counted and measured, but not compared with each other: the most frequent
+    of a million different byte strings say nothing, and all of them would be held in memory. Of
+    other features the most frequent values are found by sketches, in memory that is bounded.
+    """
+    image = schema_pb2.Feature(
+        name=features.IMAGE, type=schema_pb2.BYTES, image_domain=schema_pb2.ImageDomain()
+    )
+    return tfdv.StatsOptions(
+        schema=schema_pb2.Schema(feature=[image]), use_sketch_based_topk_uniques=True
+    )
+
+
+class _Read(beam.DoFn):
+    """Reads a file of records in batches, as Arrow's columns."""
+
+    def setup(self) -> None:
+        self._decoder = example_coder.ExamplesToRecordBatchDecoder()
+
+    def process(self, file: str) -> Iterator[pa.RecordBatch]:
+        again = "run ImageExampleGen again"
+        for records in per_file.batches(
+            file, _BATCH, lambda records: records, wrong=f"is damaged; {again}", again=again
+        ):
+            yield self._decoder.DecodeBatch(records.numpy())
