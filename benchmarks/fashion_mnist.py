@@ -6,13 +6,12 @@ import gzip
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from components import features
 from components.trainer.records import parse_images
 from components.trainer.source import Source
 from models.config import ImageShape
 from pipeline.datasets.idx import FASHION_MNIST
+from tests.fixtures.examples import write_images
 
 IMAGE = ImageShape(height=28, width=28, channels=1)
 
@@ -30,22 +29,11 @@ def images(split: str) -> np.ndarray:
 
 def source(split: str, folder: Path) -> Source:
     """A split as Trainer input, in memory; its records are written to `folder`."""
-    path = folder / f"{split}.gz"
-    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
-        for image in images(split):
-            feature = {
-                features.IMAGE: _feature(bytes_list=tf.train.BytesList(value=[image.tobytes()])),
-                features.LABEL: _feature(int64_list=tf.train.Int64List(value=[features.NO_LABEL])),
-            }
-            example = tf.train.Example(features=tf.train.Features(feature=feature))
-            writer.write(example.SerializeToString())
-    return Source([str(path)], parse_images(IMAGE), cache_bytes=2**30)
+    return Source(
+        write_images(folder, split, images(split)), parse_images(IMAGE), cache_bytes=2**30
+    )
 
 
 def variance() -> float:
     """Variance of pixel / 255 over the training images."""
     return float(np.var(images("train") / np.float32(255.0), dtype=np.float64))
-
-
-def _feature(**value) -> tf.train.Feature:
-    return tf.train.Feature(**value)

@@ -7,10 +7,12 @@ from. All of it adds up: two parts of a split make the contents of both.
 
 from __future__ import annotations
 
+import fnmatch
 import os
 from collections import Counter
 from collections.abc import Iterable
 
+import google_crc32c
 import numpy as np
 import tensorflow as tf
 from pydantic import BaseModel
@@ -26,6 +28,8 @@ _MOST_LABELS = 10_000
 # Rows of pixels that are added up in float32, several times as fast as anything wider: so many
 # squares of 255 stay below 2^24, up to where whole numbers are exact.
 _ROWS = 256
+# What a TFRecord file has around a record: its length, and two checksums.
+_FRAME_BYTES = 16
 
 
 class FileContents(BaseModel):
@@ -33,8 +37,22 @@ class FileContents(BaseModel):
 
     records: int = 0
     # Bytes of its records together, and of the longest.
-    bytes: int = 0
+    total_bytes: int = 0
     longest: int = 0
+    # Of all its records, one after the other.
+    crc32c: int = 0
+
+    def add(self, record: bytes) -> None:
+        """Counts a record that is written."""
+        self.records += 1
+        self.total_bytes += len(record)
+        self.longest = max(self.longest, len(record))
+        self.crc32c = google_crc32c.extend(self.crc32c, record)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.total_bytes + self.records * _FRAME_BYTES
 
 
 class PixelSums(BaseModel):
@@ -181,6 +199,40 @@ def of_split(pattern: str) -> SplitContents:
     if found is None:
         raise PipelineError(f"{os.path.join(uri, FILE)} knows no split {split!r}")
     return found
+
+
+def files(patterns: Iterable[str]) -> dict[str, FileContents]:
+    """The files of a Trainer's patterns, `<artifact>/Split-<name>/*`, and what each holds.
+
+    TensorFlow takes a file that ends between two records for a whole one, so sizes are compared.
+
+    Raises:
+        PipelineError: the artifact does not tell, or its files are not those that it tells of.
+    """
+    found: dict[str, FileContents] = {}
+    for pattern in patterns:
+        folder, wanted = os.path.split(pattern)
+        known = {
+            os.path.join(folder, name): file
+            for name, file in of_split(pattern).files.items()
+            if fnmatch.fnmatchcase(name, wanted)
+        }
+        there = set(fileio.glob(pattern))
+        if not known:
+            raise PipelineError(f"{pattern}: the split is empty; give it records")
+        if there != known.keys():
+            raise PipelineError(
+                f"{pattern}: {len(there)} files, where {FILE} tells of {len(known)}; have the "
+                "component that made them run again"
+            )
+        found |= known
+    for path, file in found.items():
+        if (size := tf.io.gfile.stat(path).length) != file.size:
+            raise PipelineError(
+                f"{path} is damaged: it has {size:,} bytes instead of {file.size:,}; have the "
+                "component that made it run again"
+            )
+    return dict(sorted(found.items()))
 
 
 def merged(parts: Iterable[SplitContents]) -> SplitContents:

@@ -19,7 +19,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from components import record_files
+from components import contents, record_files
 from components.contents import Contents, SplitContents, merged
 from components.durable_files import UNFINISHED
 from components.errors import PipelineError
@@ -55,7 +55,7 @@ def rewrite(
         pixels: how its records hold images, if they do.
 
     Raises:
-        PipelineError: a split has no files.
+        PipelineError: the files of `source` are not those that were written.
     """
     target.split_names = source.split_names
     examples_utils.set_payload_format(target, example_gen_pb2.FORMAT_TF_EXAMPLE)
@@ -69,25 +69,20 @@ def rewrite(
         path, _, held = line.partition("\t")
         found[split_of[path]].append(SplitContents.model_validate_json(held))
     splits = {split: merged(parts) for split, parts in found.items()}
-    contents = Contents(splits=splits, pixels=pixels)
-    contents.write(target.uri)
+    written = Contents(splits=splits, pixels=pixels)
+    written.write(target.uri)
     fileio.rmtree(unfinished)
-    return contents
+    return written
 
 
 def files_of(examples: types.Artifact, split: str) -> list[str]:
     """The files of a split, in order of their names.
 
     Raises:
-        PipelineError: there are none.
+        PipelineError: they are not those that were written.
     """
     pattern = io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
-    files = sorted(fileio.glob(pattern))
-    if not files:
-        raise PipelineError(
-            f"{pattern}: split {split!r} has no files; run the component before again"
-        )
-    return files
+    return list(contents.files([pattern]))
 
 
 def lines(
@@ -154,8 +149,8 @@ class _Told(beam.DoFn):
         self._work.setup()
 
     def process(self, job: FileJob) -> Iterator[str]:
-        for contents in self._work.process(job):
-            yield f"{job.target}\t{contents.model_dump_json()}"
+        for held in self._work.process(job):
+            yield f"{job.target}\t{held.model_dump_json()}"
 
 
 def _jobs(

@@ -66,9 +66,7 @@ class Writer:
         """
         for record in encode_examples(columns):
             self._writer.write(record)
-            self.contents.records += 1
-            self.contents.bytes += len(record)
-            self.contents.longest = max(self.contents.longest, len(record))
+            self.contents.add(record)
 
 
 def encode_examples(columns: Mapping[str, np.ndarray]) -> list[bytes]:

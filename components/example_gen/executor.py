@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import apache_beam as beam
@@ -19,6 +20,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
 from components import features, per_file
+from components.contents import Contents, SplitContents, merged
 from components.durable_files import UNFINISHED
 from components.errors import PipelineError, after
 from components.example_gen import input_files, rejected_list, settings
@@ -95,6 +97,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             _raise_if_unlabelled(results, feature_names, input_base)
             _raise_if_empty(results, names, input_base)
             _tell_lacking_classes(results, input_base)
+            _contents(results, names).write(artifact.uri)
         except BaseException as failure:
             # Half of a data set must not look like a whole one; the report may stay.
             for name in (*(f"Split-{name}" for name in names), UNFINISHED):
@@ -120,6 +123,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         told = per_file.lines(self._make_beam_pipeline, files, sort, scratch_uri)
         _remove(scratch_uri)
         return sorted(map(FileResult.from_json, told), key=lambda result: result.path)
+
+
+def _contents(results: list[FileResult], splits: Iterable[str]) -> Contents:
+    """What the splits hold, as far as ingestion counts it."""
+    parts = {
+        split: [SplitContents(files=result.files.get(split, {})) for result in results]
+        for split in splits
+    }
+    return Contents(splits={split: merged(held) for split, held in parts.items()})
 
 
 def _sort_file(source: InputFile, names: FeatureNames, uri: str, records_per_file: int) -> str:

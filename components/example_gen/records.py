@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfx.dsl.io import fileio
 
 from components import durable_files, features
+from components.contents import FileContents
 from components.example_gen import parsing, record_file
 from components.example_gen.config import FeatureNames
 from components.example_gen.halving import by_halves
@@ -56,6 +57,8 @@ class FileResult:
     records: int = 0
     labelled: int = 0  # of those that are written, with a label or NO_LABEL in its place
     written: Counter[str] = field(default_factory=Counter)  # split -> records
+    # Split -> name of a file -> what is in it.
+    files: dict[str, dict[str, FileContents]] = field(default_factory=dict)
     classes: dict[str, list[int]] = field(default_factory=dict)  # split -> the first labels, sorted
     rejected: Counter[str] = field(default_factory=Counter)  # reason -> records
     first: dict[str, Rejection] = field(default_factory=dict)  # reason -> the first of them
@@ -64,12 +67,20 @@ class FileResult:
 
     def to_json(self) -> str:
         first = {reason: asdict(rejection) for reason, rejection in self.first.items()}
-        return json.dumps({**vars(self), "first": first}, sort_keys=True)
+        files = {
+            split: {name: file.model_dump() for name, file in held.items()}
+            for split, held in self.files.items()
+        }
+        return json.dumps({**vars(self), "first": first, "files": files}, sort_keys=True)
 
     @classmethod
     def from_json(cls, line: str) -> FileResult:
         values: dict[str, Any] = json.loads(line)
         values["written"] = Counter(values["written"])
+        values["files"] = {
+            split: {name: FileContents(**file) for name, file in held.items()}
+            for split, held in values["files"].items()
+        }
         values["rejected"] = Counter(values["rejected"])
         values["first"] = {reason: Rejection(**one) for reason, one in values["first"].items()}
         return cls(**values)
@@ -128,8 +139,9 @@ def sort_records(
                 result.records += 1
     except record_file.DamagedFile as error:
         result.error = str(error)
-    for writer in files.values():
+    for name, writer in files.items():
         writer.close()
+        result.files[name] = writer.written
     rejected.close()
     result.classes = {name: sorted(found) for name, found in classes.items()}
     return result
@@ -207,29 +219,33 @@ class _Files:
         self._file_index = file_index
         self._scratch_uri = scratch_uri
         self._records_per_file = records_per_file
-        self._part = 0
-        self._bytes = self._records = 0
         self._writer: tf.io.TFRecordWriter | None = None
         self._path = ""
+        self._contents = FileContents()
+        # Name -> what is in it, of those that are complete.
+        self.written: dict[str, FileContents] = {}
 
     def write(self, record: bytes) -> None:
         if self._writer is None:
             self._path = durable_files.attempt(self._scratch_uri)
             self._writer = tf.io.TFRecordWriter(self._path)
+            self._contents = FileContents()
         self._writer.write(record)
-        self._bytes += len(record)
-        self._records += 1
-        if self._bytes >= _FILE_BYTES or self._records >= self._records_per_file:
+        self._contents.add(record)
+        if (
+            self._contents.total_bytes >= _FILE_BYTES
+            or self._contents.records >= self._records_per_file
+        ):
             self.close()
 
     def close(self) -> None:
         if self._writer is None:
             return
         self._writer.close()
-        name = f"records-{self._file_index:05d}-{self._part:05d}.tfrecord"
+        name = f"records-{self._file_index:05d}-{len(self.written):05d}.tfrecord"
         fileio.rename(self._path, os.path.join(self._directory, name), overwrite=True)
-        self._writer, self._part = None, self._part + 1
-        self._bytes = self._records = 0
+        self.written[name] = self._contents
+        self._writer = None
 
 
 class _Rejected:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -65,15 +65,7 @@ def read_pixel_variance(patterns: Sequence[str]) -> float:
     return variance
 
 
-def find_files(patterns: Sequence[str]) -> list[str]:
-    """Files of file patterns, in order. PipelineError if there are none."""
-    files = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
-    if not files:
-        raise PipelineError(f"no files match {', '.join(patterns)}")
-    return files
-
-
-def first_record(files: Sequence[str]) -> tf.Tensor:
+def first_record(files: Iterable[str]) -> tf.Tensor:
     """The first serialized Example, string []. PipelineError if there is none."""
     for file in files:
         for record in read_records(file).take(1):

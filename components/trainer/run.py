@@ -12,19 +12,18 @@ import keras
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components import versions
+from components import contents, versions
 from components.stored_images import Parse
 from components.trainer.augment import Augment
 from components.trainer.config import TrainerSettings
 from components.trainer.loop import Computing, Places, fit
 from components.trainer.objective import Objective
-from components.trainer.records import find_files
 from components.trainer.source import Source
 from components.versions import code_version
 from models.device import full_float32, has_gpu
 
 # Bytes at the end of a data file by which its contents are known.
-_END = 64 * 1024
+_CHUNK = 2**20
 # Folder beside the checkpoints with the logs of all trainings, which TensorBoard is pointed at.
 KEPT_LOGS = "logs"
 
@@ -82,7 +81,7 @@ def train(
 
     `start` gives a training that does not go on from a checkpoint its first weights.
     """
-    name = _named(objective.stage, settings, _described([*fn_args.train_files, *inputs]))
+    name = _named(objective.stage, settings, _described(fn_args.train_files, inputs))
     fit(
         objective,
         data.train,
@@ -144,16 +143,19 @@ def _named(stage: str, settings: TrainerSettings, inputs: Sequence[str]) -> str:
     return f"{stage}-{key}"
 
 
-def _described(patterns: Sequence[str]) -> list[str]:
-    """Data files, with what changes when their contents do, wherever a copy of them lies.
+def _described(data: Sequence[str], inputs: Sequence[str]) -> list[str]:
+    """Files of data and other inputs, with what changes when their contents do, wherever they lie.
 
-    The last bytes of a gzip file are a checksum of all of it, so its end stands for the whole.
+    Checksums of data were made when it was written.
     """
-    described = []
-    for path in find_files(patterns):
-        length = tf.io.gfile.stat(path).length
+    described = [
+        f"{os.path.basename(path)}:{file.model_dump_json()}"
+        for path, file in contents.files(data).items()
+    ]
+    for path in sorted(path for pattern in inputs for path in tf.io.gfile.glob(pattern)):
         with tf.io.gfile.GFile(path, "rb") as file:
-            file.seek(max(0, length - _END))
-            end = hashlib.sha256(file.read()).hexdigest()
-        described.append(f"{os.path.basename(path)}:{length}:{end}")
+            digest = hashlib.sha256()
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+        described.append(f"{os.path.basename(path)}:{digest.hexdigest()}")
     return described

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-from tfx.dsl.io import fileio
 
 from components import contents
 from components.record_files import read_records
 from components.stored_images import Parse
 from components.trainer.augment import Augment
-from components.trainer.records import Batch, find_files, first_record
+from components.trainer.records import Batch, first_record
 
-# Serialized records that are read at a time into memory, or counted; of several files there are
-# as many at once.
+# Serialized records that are read at a time into memory.
 _CHUNK_BYTES = 2**21
 _FILES_AT_A_TIME = 8
 # Records that are taken from one file before it is the next one's turn.
@@ -86,9 +83,12 @@ class Source:
         cache_bytes: int,
         shuffle_bytes: int = _SHUFFLE_BYTES,
     ):
-        self._files = find_files(patterns)
+        held = contents.files(patterns)
+        self._files = list(held)
+        self._counts = [file.records for file in held.values()]
         self._parse = parse
-        self._counts, longest, self._arrays = _read(self._files, parse, cache_bytes)
+        longest = max(file.longest for file in held.values())
+        self._arrays = _in_memory(self._files, sum(self._counts), longest, parse, cache_bytes)
         self._block = max(1, shuffle_bytes // (longest + _RECORD_BYTES))
         self.in_memory = self._arrays is not None
 
@@ -248,56 +248,23 @@ def _from(files: tf.Tensor, counts: tf.Tensor, place: tf.Tensor) -> tf.data.Data
     )
 
 
-def _read(files: Sequence[str], parse: Parse, limit: int) -> tuple[list[int], int, Batch | None]:
-    """Records of each file, bytes of the longest, and all as one tensor per feature.
+def _in_memory(
+    files: Sequence[str], records: int, longest: int, parse: Parse, limit: int
+) -> Batch | None:
+    """All records as one tensor per feature; None where these exceed `limit` bytes.
 
-    None in place of the tensors where they exceed `limit` bytes, which is known before any but the
-    first is read, if whoever wrote the records has counted them.
+    That is known before any but the first is read.
     """
     first = first_record(files)
-    counts, longest = _counted(files) or _count(files, _CHUNK_BYTES // len(first.numpy()))
     each = sum(column.numpy().nbytes for column in parse(first[tf.newaxis]).values())
-    if each * sum(counts) > limit:
-        return counts, longest, None
+    if each * records > limit:
+        return None
     at_once = max(1, _CHUNK_BYTES // longest)
     dataset = tf.data.Dataset.from_tensor_slices(list(files)).flat_map(read_records)
     in_order = list(dataset.batch(at_once).map(parse, **_PARALLEL))
     with tf.device("CPU"):
-        arrays = {
+        return {
             # Each is let go of before the next is put together.
             name: tf.concat([batch.pop(name) for batch in in_order], axis=0)
             for name in list(in_order[0])
         }
-    return counts, longest, arrays
-
-
-def _counted(files: Sequence[str]) -> tuple[list[int], int] | None:
-    """Records of each file, and bytes of the longest; None where nobody has counted them."""
-    folder = os.path.dirname(files[0])
-    if not fileio.exists(os.path.join(os.path.dirname(folder), contents.FILE)):
-        return None
-    known = contents.of_split(f"{folder}/*").files
-    try:
-        found = [known[os.path.relpath(file, folder)] for file in files]
-    except KeyError:
-        return None
-    return [file.records for file in found], max(file.longest for file in found)
-
-
-def _count(files: Sequence[str], at_once: int) -> tuple[list[int], int]:
-    """The same, by reading them."""
-
-    def chunks(index):
-        records = read_records(tf.gather(tf.constant(files), index)).batch(max(1, at_once))
-        return records.map(
-            lambda rows: (index, tf.size(rows), tf.reduce_max(tf.strings.length(rows)))
-        )
-
-    counts, longest = [0] * len(files), 1
-    numbers = tf.data.Dataset.range(len(files))
-    for index, count, length in numbers.interleave(
-        chunks, cycle_length=_FILES_AT_A_TIME, **_PARALLEL
-    ):
-        counts[index] += int(count)
-        longest = max(longest, int(length))
-    return counts, longest

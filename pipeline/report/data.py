@@ -118,7 +118,7 @@ def count_codes(tokens: str, num_codes: int) -> np.ndarray:
 
 def records(split: Path) -> tf.data.Dataset:
     """Serialized Examples of one split, in file order."""
-    files = sorted(str(path) for path in split.glob("*") if path.is_file())
+    files = list(contents.files([f"{split}/*"]))
     return tf.data.Dataset.from_tensor_slices(files).flat_map(read_records)
 
 

@@ -13,14 +13,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from components.record_files import read_records
+from tests.fixtures import compared_runs
 from tests.fixtures.worker_pools import Pool, job_service, pool
 
 pytestmark = pytest.mark.flink
@@ -37,7 +39,6 @@ QUICK = {
 }
 # In whose middle a worker is killed.
 KILLED_IN = ("ImageExampleGen", "Transform", "Tokenizer")
-COMPARED = ("ImageExampleGen", "StatisticsGen", "Transform", "Tokenizer", "Evaluator")
 
 
 class Engine(NamedTuple):
@@ -72,8 +73,6 @@ def engine(folder) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def data(digits_data, folder) -> Path:
     """The digits three times, in enough files for two workers to have some each."""
-    import tensorflow as tf
-
     for split, files in {"train": 4, "eval": 2}.items():
         records = [
             record
@@ -167,132 +166,9 @@ def test_both_pools_have_worked(runs, engine):
     assert engine.workers() == []
 
 
-class Execution(NamedTuple):
-    """What a component was given and has made."""
-
-    executor: str
-    inputs: dict[str, list[Any]]
-    outputs: dict[str, list[Any]]
-    properties: dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def executions(runs, folder) -> dict[str, Execution]:
-    """The newest of each component that is compared."""
-    from ml_metadata.proto import metadata_store_pb2
-    from tfx.components.statistics_gen import executor as statistics_gen
-    from tfx.orchestration import metadata
-    from tfx.orchestration.portable.mlmd import execution_lib
-
-    from components.evaluator import executor as evaluator
-    from components.example_gen import executor as example_gen
-    from components.tokenizer import executor as tokenizer
-    from components.transform import executor as transform
-
-    modules = (example_gen, statistics_gen, transform, tokenizer, evaluator)
-    classes = dict(zip(COMPARED, (module.Executor for module in modules), strict=True))
-    found = {}
-    connection = metadata.sqlite_metadata_connection_config(str(folder / "root/metadata.sqlite"))
-    with metadata.Metadata(connection) as handle:
-        names = {each.id: each.name for each in handle.store.get_execution_types()}
-        done = metadata_store_pb2.Execution.COMPLETE
-        for execution in handle.store.get_executions():
-            name = names[execution.type_id].rsplit(".", 1)[-1]
-            name = {"ImageTransform": "Transform", "ReconstructionEvaluator": "Evaluator"}.get(
-                name, name
-            )
-            if name in classes and execution.last_known_state == done:
-                found[name] = Execution(
-                    classes[name],
-                    dict(execution_lib.get_input_artifacts(handle, execution.id)),
-                    dict(execution_lib.get_output_artifacts(handle, execution.id)),
-                    {
-                        key: getattr(value, value.WhichOneof("value"))
-                        for key, value in execution.custom_properties.items()
-                    },
-                )
-    return found
-
-
-@pytest.mark.parametrize("component", COMPARED)
-def test_a_component_makes_what_the_direct_runner_makes(executions, component, tmp_path):
-    from tfx.dsl.components.base import base_beam_executor
-
-    execution = executions[component]
-    outputs = {}
-    for name, (artifact,) in execution.outputs.items():
-        outputs[name] = [type(artifact)()]
-        outputs[name][0].uri = str(tmp_path / name)
-        Path(outputs[name][0].uri).mkdir()
-    context = base_beam_executor.BaseBeamExecutor.Context(
-        tmp_dir=str(tmp_path / "tmp"), unique_id="1"
-    )
-    (tmp_path / "tmp").mkdir()
-    properties = {**execution.properties, "rejected_path": ""}
-    execution.executor(context).Do(execution.inputs, outputs, properties)
-    for name, (artifact,) in execution.outputs.items():
-        remote, direct = Path(artifact.uri), Path(outputs[name][0].uri)
-        assert any(remote.iterdir())
-        # float32 rounds differently in batches of other sizes, which the networks are given.
-        rel = 1e-7 if name == "evaluation" else 1e-9
-        assert_equal(contents(name, remote), contents(name, direct), rel)
-
-
-def contents(name: str, folder: Path) -> Any:
-    """What must not depend on the runner."""
-    if name in ("examples", "transformed_examples", "codes"):
-        return {split.name: records(split) for split in folder.glob("Split-*")}
-    if name == "statistics":
-        return {split.name: statistics(split) for split in folder.glob("Split-*")}
-    if name == "evaluation":
-        from components.evaluator import results
-
-        found = results.read(str(folder))
-        return {"metrics": found.metrics, "by_label": found.by_label}
-    return None
-
-
-def records(split: Path) -> Counter:
-    import tensorflow as tf
-
-    return Counter(
-        example(record)
-        for file in split.iterdir()
-        for record in tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator()
-    )
-
-
-def example(record: bytes) -> bytes:
-    """The order of the features in a record means nothing."""
-    import tensorflow as tf
-
-    return tf.train.Example.FromString(record).SerializeToString(deterministic=True)
-
-
-def statistics(split: Path) -> Any:
-    import tensorflow_data_validation as tfdv
-    from google.protobuf import json_format
-
-    found = json_format.MessageToDict(tfdv.load_stats_binary(str(split / "FeatureStats.pb")))
-    for dataset in found["datasets"]:
-        dataset["features"].sort(key=str)
-    return found
-
-
-def assert_equal(one: Any, other: Any, rel: float) -> None:
-    """Numbers that are not whole to `rel`; else exactly."""
-    if isinstance(one, dict) and not isinstance(one, Counter):
-        assert one.keys() == other.keys()
-        for key in one:
-            assert_equal(one[key], other[key], rel)
-    elif isinstance(one, list):
-        assert len(one) == len(other)
-        for each, its in zip(one, other, strict=True):
-            assert_equal(each, its, rel)
-    elif isinstance(one, float):
-        assert one == pytest.approx(other, rel=rel, nan_ok=True)
-    else:
-        assert one == other
+@pytest.mark.parametrize("component", compared_runs.COMPARED)
+def test_a_component_makes_what_the_direct_runner_makes(runs, folder, component, tmp_path):
+    compared_runs.check(compared_runs.executions(folder / "root")[component], tmp_path)
 
 
 def test_bulk_encoding_and_decoding_make_the_same_files(runs, engine, data, folder, tmp_path):
@@ -321,11 +197,7 @@ def test_bulk_encoding_and_decoding_make_the_same_files(runs, engine, data, fold
 
 
 def read(file: Path) -> list[bytes]:
-    import tensorflow as tf
-
-    return [
-        example(each) for each in tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator()
-    ]
+    return [compared_runs.example(each) for each in read_records(str(file)).as_numpy_iterator()]
 
 
 def test_sigterm_stops_the_job_and_its_workers(engine, data, tmp_path):

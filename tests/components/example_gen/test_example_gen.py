@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from tfx import v1 as tfx
 
+from components import contents
 from components.errors import PipelineError, notes
 from components.example_gen import layout
 from components.example_gen.component import ImageExampleGen
@@ -40,7 +41,12 @@ def test_splits_are_kept_plain_and_gzip_alike(tmp_path, run):
     assert read(uri, "train") == records[:30]
     assert read(uri, "eval") == records[30:]
     assert summary(uri)["splits"] == {"train": 30, "eval": 10}
-    assert sorted(path.name for path in uri.iterdir()) == ["Split-eval", "Split-train", "rejected"]
+    assert sorted(path.name for path in uri.iterdir()) == [
+        *("Split-eval", "Split-train", "contents.json", "rejected")
+    ]
+    for split, count in {"train": 30, "eval": 10}.items():
+        held = contents.files([f"{uri}/Split-{split}/*"])
+        assert sum(file.records for file in held.values()) == count
     (artifact,) = run.artifacts()
     assert artifact.properties["split_names"].string_value == '["train", "eval"]'
     assert artifact.custom_properties["num_records"].int_value == 40

@@ -132,14 +132,25 @@ def test_a_damaged_file_is_named_and_leaves_no_codes(tmp_path, model):
     examples, _ = write_examples(tmp_path, {"eval": [2000]})
     (file,) = Path(examples.uri, "Split-eval").iterdir()
     file.write_bytes(file.read_bytes()[:-5000])
-    with pytest.raises(PipelineError, match=f"{file.name} is damaged"):
+    with pytest.raises(PipelineError, match=f"{file.name} is damaged: it has"):
+        tokenize(tmp_path, examples, model[0])
+    assert not list(Path(tmp_path, "codes").rglob("*.tfrecord"))
+
+
+def test_a_record_that_was_changed_names_the_file_and_leaves_no_codes(tmp_path, model):
+    examples, _ = write_examples(tmp_path, {"eval": [2000]})
+    (file,) = Path(examples.uri, "Split-eval").iterdir()
+    changed = bytearray(file.read_bytes())
+    changed[-5000] ^= 1
+    file.write_bytes(changed)
+    with pytest.raises(PipelineError, match=f"{file.name} is damaged; run Transform again"):
         tokenize(tmp_path, examples, model[0])
     assert list(Path(tmp_path, "codes", "Split-eval").iterdir()) == []
 
 
 def test_a_split_without_files_is_named(tmp_path, model):
     examples, _ = write_examples(tmp_path, {"train": [3], "eval": []})
-    with pytest.raises(PipelineError, match="split 'eval' has no files"):
+    with pytest.raises(PipelineError, match=r"Split-eval/\*: the split is empty"):
         tokenize(tmp_path, examples, model[0])
 
 

@@ -198,8 +198,9 @@ def test_an_upgrade_that_changes_weights_begins_anew_and_others_go_on(tmp_path, 
     places = []
     monkeypatch.setattr(run, "fit", lambda *values, **_: places.append(values[6].checkpoints))
     settings = vqvae_settings(stage=VQVAEStageConfig(steps=1), checkpoints="here")
-    (tmp_path / "data.gz").write_text("data")
-    files = types.SimpleNamespace(train_files=[str(tmp_path / "data.gz")], model_run_dir="")
+    shape = (6, *SHAPE.hwc)
+    train_files = write_images(tmp_path / "one", "train", np.zeros(shape, np.uint8))
+    files = types.SimpleNamespace(train_files=train_files, model_run_dir="")
     data = run.Data(None, None)
     installed = importlib.metadata.version
     for upgraded in (None, "tfx", "keras", "tensorflow"):
@@ -212,6 +213,21 @@ def test_an_upgrade_that_changes_weights_begins_anew_and_others_go_on(tmp_path, 
     before, tfx, keras, tensorflow = places
     assert before == tfx
     assert len({before, keras, tensorflow}) == 3
+
+
+def test_other_data_of_the_same_size_begins_anew_and_a_copy_goes_on(tmp_path, monkeypatch):
+    places = []
+    monkeypatch.setattr(run, "fit", lambda *values, **_: places.append(values[6].checkpoints))
+    settings = vqvae_settings(stage=VQVAEStageConfig(steps=1), checkpoints="here")
+    images = np.zeros((3, 6, *SHAPE.hwc), np.uint8)
+    images[2, 0, 0, 0] = 1  # not the last image, whose checksum the file ends with
+    for number, each in enumerate(images):
+        train_files = write_images(tmp_path / str(number), "train", each)
+        files = types.SimpleNamespace(train_files=train_files, model_run_dir="")
+        strategy = tf.distribute.get_strategy()
+        run.train(Objective(), run.Data(None, None), strategy, settings, files)
+    one, copy, other = places
+    assert one == copy != other
 
 
 def test_the_last_checkpoints_and_the_best_are_kept(train, tmp_path):

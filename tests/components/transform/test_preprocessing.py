@@ -23,6 +23,7 @@ from components.stored_images import parser
 from components.transform import executor
 from components.transform.component import ImageTransform
 from models import images
+from tests.fixtures.examples import tell
 
 HWC = (8, 8, 3)
 
@@ -107,6 +108,7 @@ def alone(pixels: str, root: Path) -> tuple[list[int | None], Path, Path]:
     examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
     for split, pictures in SPLITS.items():
         write(root / f"examples/Split-{split}/a.tfrecord", pictures, nobody[: len(pictures)])
+    tell(root / "examples")
     spec = {features.IMAGE: tf.io.FixedLenFeature([1], tf.string)}
     text = text_format.MessageToString(schema_utils.schema_from_feature_spec(spec))
     Path(schema.uri).mkdir()
@@ -166,7 +168,7 @@ def test_contents_tell_what_the_records_are(chain):
                 read_records(str(examples / f"Split-{split}" / name)).as_numpy_iterator()
             )
             assert file.records == len(records)
-            assert file.bytes == sum(map(len, records))
+            assert file.total_bytes == sum(map(len, records))
             assert file.longest == max(map(len, records))
         assert held[split].records == len(pictures)
 

@@ -121,7 +121,8 @@ def test_what_is_collected_is_what_the_artifacts_hold(made: RunOnDisk) -> None:
     assert found.problems == []
     assert found.code_counts.tolist() == [30] * 4 + [0] * 4
     assert found.data.labels == {split: dict.fromkeys(range(3), 10) for split in ("train", "eval")}
-    assert found.data.pixels.mean == [0.25]
+    assert found.data.pixels.mean == pytest.approx([0.5], abs=0.05)
+    assert found.data.pixels.variance == pytest.approx([1 / 12], abs=0.02)
     assert found.data.ingested.rejected == 2
     assert found.data.ingested.shown[0] == ("/data/train/a.tfrecord", 3, "empty record")
     assert found.data.anomalies == []
