@@ -1,4 +1,4 @@
-"""Files of records between components: read in batches, written through Arrow, and how long.
+"""Files of records between components: read in batches, written, and counted.
 
 They are not compressed: images are already, and of raw pixels compressing takes several times as
 long as everything else that is done to them. A file that is called `.gz` is read all the same.
@@ -6,17 +6,15 @@ long as everything else that is done to them. A file that is called `.gz` is rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
 import numpy as np
-import pyarrow as pa
 import tensorflow as tf
 from tfx.dsl.io import fileio
-from tfx_bsl.coders import example_coder
 
-from components import durable_files
+from components import durable_files, example_record
 from components.contents import FileContents
 
 _BUFFER = 1 << 20
@@ -69,25 +67,18 @@ class Writer:
             self.contents.add(record)
 
 
-def encode_examples(columns: Mapping[str, np.ndarray]) -> list[bytes]:
-    """Serialized Examples of N records; `columns` as in `Writer.write`."""
-    arrays = {name: _arrow(column) for name, column in columns.items()}
-    count = len(next(iter(arrays.values())))
-    ones = pa.array(np.arange(count + 1, dtype=np.int32))  # one value for each record
-    lists = [pa.ListArray.from_arrays(ones, array) for array in arrays.values()]
-    encoder = example_coder.RecordBatchToExamplesEncoder()
-    return encoder.encode(pa.RecordBatch.from_arrays(lists, list(arrays)))
+def encode_examples(columns: Mapping[str, np.ndarray]) -> Iterator[bytes]:
+    """Yields serialized Examples of N records; `columns` as in `Writer.write`."""
+    rows = {name: _values(column) for name, column in columns.items()}
+    for values in zip(*rows.values(), strict=True):
+        yield example_record.encode(dict(zip(rows, values, strict=True)))
 
 
-def _arrow(column: np.ndarray) -> pa.Array:
-    if column.dtype == object:
-        return pa.array(column, pa.large_binary())
+def _values(column: np.ndarray) -> Iterable[bytes | int]:
+    """Of each record."""
     if column.ndim == 1:
-        return pa.array(column)
-    data = np.ascontiguousarray(column)
-    ends = np.arange(len(data) + 1, dtype=np.int64) * (data.nbytes // max(len(data), 1))
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(data)]
-    return pa.Array.from_buffers(pa.large_binary(), len(data), buffers)
+        return column.tolist()
+    return (row.tobytes() for row in column)
 
 
 def file_name(prefix: str, index: int, count: int) -> str:

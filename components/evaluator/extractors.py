@@ -79,7 +79,7 @@ class HeldOut(beam.DoFn):
                 # Every release takes raw pixels, those of before included.
                 images = batch[features.IMAGE].numpy()
                 encoded = encode_examples({features.IMAGE: images, features.LABEL: labels})
-                records = np.array(encoded, object)
+                records = np.array(list(encoded), object)
             yield {
                 tfma.INPUT_KEY: records,
                 tfma.FEATURES_KEY: {features.LABEL: labels[:, np.newaxis]},
