@@ -29,21 +29,23 @@ class Kind(NamedTuple):
 
 
 def write(kind: Kind, count: int, folder: Path) -> None:
-    """Crops of two photographs, one in ten held out, of ten classes."""
+    """Crops of two photographs, half of them held out, of ten classes."""
     photos = [Image.fromarray(each) for each in load_sample_images().images]
     random = np.random.default_rng(0)
     writers: dict[str, tf.io.TFRecordWriter] = {}
     for number in range(count):
-        split = "eval" if number % 10 == 9 else "train"
-        name = f"{split}/{number % _FILES}.tfrecord"
+        split = "train" if number % 2 else "eval"
+        name = f"{split}/{number // 2 % _FILES}.tfrecord"
         if name not in writers:
             (folder / split).mkdir(parents=True, exist_ok=True)
             writers[name] = tf.io.TFRecordWriter(str(folder / name))
         encoded = io.BytesIO()
-        _crop(photos[number % 2], kind, random).save(encoded, kind.format, **_QUALITY[kind.format])
+        _crop(photos[number // 2 % 2], kind, random).save(
+            encoded, kind.format, **_QUALITY[kind.format]
+        )
         example = tf.train.Example()
         example.features.feature[features.IMAGE].bytes_list.value.append(encoded.getvalue())
-        example.features.feature[features.LABEL].int64_list.value.append(number // 10 % 10)
+        example.features.feature[features.LABEL].int64_list.value.append(number // 2 % 10)
         writers[name].write(example.SerializeToString())
     for writer in writers.values():
         writer.close()

@@ -19,6 +19,8 @@ from models.device import full_float32
 COUNT_CODES = "count_codes"
 
 _OVERALL = ()
+# Of the signature `evaluate`.
+_INPUT = "examples"
 # Codebooks up to this size have their codes counted label by label: with 1,000 labels and two
 # models 128 MB. 65,536 codes would take 1 GB, to say of a few images which codes they lack.
 _MOST_COUNTED = 8192
@@ -82,7 +84,9 @@ class HeldOut(beam.DoFn):
                 records = np.array(list(encoded), object)
             yield {
                 tfma.INPUT_KEY: records,
-                tfma.FEATURES_KEY: {features.LABEL: labels[:, np.newaxis]},
+                # By the name of the signature's input: what TFMA gives a signature without one
+                # TensorFlow refuses at first, in an error that spells out all of the bytes.
+                tfma.FEATURES_KEY: {_INPUT: records, features.LABEL: labels[:, np.newaxis]},
             }
 
 
