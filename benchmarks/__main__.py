@@ -20,6 +20,8 @@ from benchmarks.machine import describe
 
 RESULTS = Path(__file__).parent / "results.md"
 SECTIONS = {
+    "data": "Data stages, against a bare decode of every image",
+    "data_memory": "Memory of the data stages, for few and for many images",
     "training": "Training step, against Keras `fit`",
     "throughput": "The training loop, over devices and beside a bare step",
     "augmentation": "Changes to training images, against a gather an axis",

@@ -21,52 +21,25 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 from tfx import types
-from tfx.dsl.components.base import base_beam_executor, base_executor
 
-from benchmarks import tfx_transform
+from benchmarks import stages, tfx_transform
 from benchmarks.photos import Kind, write
 from components import contents, features
 from components.record_files import encode_examples, read_records
 from components.stored_images import parser
 from pipeline import component_ids as ids
 from pipeline.config.config import Config
-from pipeline.dag import Run, create_pipeline
 
+# With the images of a small run and of a large one.
 KINDS = {
-    "JPEG 300×256 → 256×256": Kind(300, 256, "JPEG", 256, 200, 2200),
-    "JPEG 500×375 → 128×128": Kind(500, 375, "JPEG", 128, 200, 2200),
-    "PNG 32×32 → 32×32": Kind(32, 32, "PNG", 32, 2000, 22000),
+    "JPEG 300×256 → 256×256": (Kind(300, 256, "JPEG", 256), 200, 2200),
+    "JPEG 500×375 → 128×128": (Kind(500, 375, "JPEG", 128), 200, 2200),
+    "PNG 32×32 → 32×32": (Kind(32, 32, "PNG", 32), 2000, 22000),
 }
-STAGES = (ids.EXAMPLE_GEN, ids.STATISTICS_GEN, ids.TRANSFORM, ids.TOKENIZER, ids.EVALUATOR)
-
-
-def configuration(kind: Kind, **data: Any) -> Config:
-    """Networks as small as they can be, trained for a step."""
-    brief = {"steps": 1, "batch_size": 8, "evaluate_every": 1, "checkpoint_every": 1}
-    encoder = {"downsampling": 8, "hidden_units": 8, "residual_blocks": 1, "residual_units": 8}
-    return Config.model_validate(
-        {
-            "name": "data",
-            "data": {
-                "image": {"height": kind.target, "width": kind.target, "channels": 3},
-                **data,
-            },
-            "model": {
-                "encoder": encoder,
-                "quantizer": {"num_codes": 16, "embedding_dim": 8},
-                "decoder": {"likelihood": "gaussian"},
-            },
-            "prior": {"layers": 1, "hidden_units": 8, "head_units": 8},
-            "training": {"vqvae": brief, "prior": brief, "cache_mib": 0},
-            "gate": {"thresholds": {"nmse": {"max": 1000.0}}},
-        }
-    )
-
-
 # Images that the operations alone are given, and how many at a time.
 _BARE, _BATCH = 512, 32
 # Share of the images that is held out, here and in the sums that are told.
@@ -89,66 +62,27 @@ class Measured(NamedTuple):
 
 def run(kind: Kind, count: int, folder: Path, config: Config) -> Measured:
     """Every stage once, one after the other."""
-    write(kind, count, folder / "data")
-    places = {name: str(folder / name) for name in ("artifacts", "checkpoints", "serving")}
-    pipeline = create_pipeline(
-        config,
-        Run(
-            str(folder / "data"),
-            places["artifacts"],
-            places["checkpoints"],
-            places["serving"],
-            run_key="",
-            baseline_version=0,
-            push_id="",
-        ),
-    )
-    made: dict[tuple[str, str], list[types.Artifact]] = {}
-    seconds, passed = {}, {}
-    for component in pipeline.components:
-        if component.id in (ids.PUSHER, ids.REPORT):
-            continue
-        inputs = {
-            name: made[channel.producer_component_id, channel.output_key]
-            for name, channel in component.inputs.items()
-        }
-        outputs = {}
-        for name, channel in component.outputs.items():
-            artifact = channel.type()
-            artifact.uri = str(folder / "artifacts" / component.id / name)
-            Path(artifact.uri).mkdir(parents=True)
-            outputs[name] = made[component.id, name] = [artifact]
-        started, began = time.process_time(), time.perf_counter()
-        _executor(component, folder).Do(inputs, outputs, dict(component.exec_properties))
-        seconds[component.id] = time.process_time() - started
-        passed[component.id] = time.perf_counter() - began
+    write(kind, count, folder / "data", held_out=round(1 / HELD_OUT))
+    ran = stages.run(folder / "data", folder, config)
     given = {
-        "examples": made[ids.EXAMPLE_GEN, "examples"],
-        "schema": made[ids.SCHEMA_GEN, "schema"],
+        "examples": ran.made[ids.EXAMPLE_GEN, "examples"],
+        "schema": ran.made[ids.SCHEMA_GEN, "schema"],
     }
     started = time.process_time()
     tfx_transform.run(given, config.data.image.hwc, folder / "theirs")
     theirs = time.process_time() - started
-    (transformed,) = made[ids.TRANSFORM, "transformed_examples"]
-    (vqvae,) = made[ids.TRAINERS["vqvae"], "model"]
-    (both,) = made[ids.TRAINERS["prior"], "model"]
+    (transformed,) = ran.made[ids.TRANSFORM, "transformed_examples"]
+    (vqvae,) = ran.made[ids.TRAINERS["vqvae"], "model"]
+    (both,) = ran.made[ids.TRAINERS["prior"], "model"]
     return Measured(
-        seconds,
-        passed,
+        ran.seconds,
+        ran.passed,
         theirs,
         sum(path.stat().st_size for path in (folder / "data").rglob("*.tfrecord")),
         sum(path.stat().st_size for path in Path(transformed.uri).rglob("*") if path.is_file()),
         _decode(kind, folder / "data"),
         *_networks(vqvae, both, transformed, config),
     )
-
-
-def _executor(component, folder: Path) -> base_executor.BaseExecutor:
-    made = component.executor_spec.executor_class
-    context = {"tmp_dir": str(folder / "tmp"), "unique_id": component.id}
-    if issubclass(made, base_beam_executor.BaseBeamExecutor):
-        return made(made.Context(beam_pipeline_args=[], **context))
-    return made(made.Context(**context))
 
 
 def _decode(kind: Kind, data: Path) -> float:
@@ -210,21 +144,20 @@ def _cpu(work: Callable[[tf.Tensor], object], batches: list[tf.Tensor]) -> float
 
 def measure(name: str, pixels: str) -> dict[str, float]:
     """For one image, by the difference of two runs where these are whole: seconds and bytes."""
-    kind = KINDS[name]
-    config = configuration(kind, pixels=pixels)
+    kind, few_images, many_images = KINDS[name]
+    config = stages.configuration(kind.target, pixels=pixels)
     with tempfile.TemporaryDirectory() as folder:
         # What is imported or traced once per process is so before the first run that counts.
         _, few, many = (
             run(kind, count, Path(folder, str(index)), config)
-            for index, count in enumerate((64, kind.few, kind.many))
+            for index, count in enumerate((64, few_images, many_images))
         )
-    images = kind.many - kind.few
-    given = dict.fromkeys(STAGES, images) | {ids.EVALUATOR: images * HELD_OUT}
+    images = many_images - few_images
+    given = dict.fromkeys(stages.DATA, images) | {ids.EVALUATOR: images * HELD_OUT}
+    passed = {each: (many.passed[each] - few.passed[each]) / given[each] for each in given}
     return {
-        **{each: (many.seconds[each] - few.seconds[each]) / given[each] for each in STAGES},
-        "passed": sum(
-            (many.passed[each] - few.passed[each]) / given[each] * _told(each) for each in STAGES
-        ),
+        **{each: (many.seconds[each] - few.seconds[each]) / given[each] for each in given},
+        "passed": sum(passed[each] * _told(each) for each in passed),
         **{
             field: (getattr(many, field) - getattr(few, field)) / images
             for field in ("theirs", "encoded", "artifacts")
@@ -240,7 +173,7 @@ def _told(stage: str) -> float:
 
 def _row(name: str, found: dict[str, float]) -> list[str]:
     """Of the table of times."""
-    times = [*(found[stage] for stage in STAGES)]
+    times = [*(found[stage] for stage in stages.DATA)]
     times += [found[each] for each in ("encode", "evaluate", "decode")]
     return [name, *(f"{1e3 * each:.2f}" for each in times), f"{1 / found['passed']:,.0f}"]
 
@@ -248,7 +181,7 @@ def _row(name: str, found: dict[str, float]) -> list[str]:
 def _ratios(name: str, pixels: str, raw: int, found: dict[str, float]) -> list[str]:
     """Of the table of ratios."""
     networks = found["encode"] + TOLD * found["evaluate"]
-    together = sum(found[stage] * _told(stage) for stage in STAGES) - networks
+    together = sum(found[stage] * _told(stage) for stage in stages.DATA) - networks
     size = found["artifacts"] / (raw if pixels == "stored" else found["encoded"])
     return [
         name,
@@ -280,14 +213,14 @@ def main() -> None:
         title = f"{name}, {pixels}"
         print(f"{title}: {found}", file=sys.stderr, flush=True)
         times.append(_row(title, found))
-        ratios.append(_ratios(title, pixels, KINDS[name].target ** 2 * 3, found))
+        ratios.append(_ratios(title, pixels, KINDS[name][0].target ** 2 * 3, found))
     bare = ["bare encode", "bare evaluate", "bare decode"]
     print(
         "CPU milliseconds an image that a stage is given, and what the operations alone take: the "
         "networks' two signatures, and decoding and resizing. Images/s: by the clock, through all "
         "stages, if one in ten is held out and reaches the Evaluator.\n"
     )
-    _table(["images, `data.pixels`", *STAGES, *bare, "images/s"], times)
+    _table(["images, `data.pixels`", *stages.DATA, *bare, "images/s"], times)
     print(
         "\nAs ratios, with their goals. Together: the stages without what the networks take. Bytes "
         "of what Transform wrote: to raw pixels where these are stored, else to the files read.\n"

@@ -11,42 +11,42 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from components import features
+from pipeline.datasets.tfrecord import encode_example
 
 _FILES = 4
+# Different pictures; after them they begin anew.
+_DIFFERENT = 2500
 _QUALITY = {"JPEG": {"quality": 85}, "PNG": {}}
 
 
 class Kind(NamedTuple):
-    """A data set of photographs, and what becomes of them."""
+    """Photographs of one size, and what becomes of them."""
 
     wide: int
     high: int
     format: str
     target: int  # height and width
-    few: int  # images of the small run
-    many: int  # of the large one
 
 
-def write(kind: Kind, count: int, folder: Path) -> None:
-    """Crops of two photographs, half of them held out, of ten classes."""
+def write(kind: Kind, count: int, folder: Path, held_out: int = 2) -> None:
+    """Crops of two photographs, of ten classes, one in `held_out` in the split `eval`."""
     photos = [Image.fromarray(each) for each in load_sample_images().images]
     random = np.random.default_rng(0)
+    encoded: list[bytes] = []
     writers: dict[str, tf.io.TFRecordWriter] = {}
     for number in range(count):
-        split = "train" if number % 2 else "eval"
-        name = f"{split}/{number // 2 % _FILES}.tfrecord"
+        split = "train" if number % held_out else "eval"
+        name = f"{split}/{number // held_out % _FILES}.tfrecord"
         if name not in writers:
             (folder / split).mkdir(parents=True, exist_ok=True)
             writers[name] = tf.io.TFRecordWriter(str(folder / name))
-        encoded = io.BytesIO()
-        _crop(photos[number // 2 % 2], kind, random).save(
-            encoded, kind.format, **_QUALITY[kind.format]
-        )
-        example = tf.train.Example()
-        example.features.feature[features.IMAGE].bytes_list.value.append(encoded.getvalue())
-        example.features.feature[features.LABEL].int64_list.value.append(number // 2 % 10)
-        writers[name].write(example.SerializeToString())
+        if number < _DIFFERENT:
+            picture = io.BytesIO()
+            crop = _crop(photos[number // held_out % 2], kind, random)
+            crop.save(picture, kind.format, **_QUALITY[kind.format])
+            encoded.append(picture.getvalue())
+        label = number // held_out % 10
+        writers[name].write(encode_example(encoded[number % _DIFFERENT], label))
     for writer in writers.values():
         writer.close()
 
