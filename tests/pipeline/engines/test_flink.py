@@ -13,7 +13,7 @@ from components.trainer.preemption import Preempted
 from pipeline.engines import preflight
 from pipeline.engines.flink import Flink, Slots
 from pipeline.engines.submission import submitted
-from tests.fixtures.flink_cluster import FlinkCluster, flink_cluster
+from tests.fixtures.flink_cluster import FlinkCluster, flink_cluster, wait_until
 from tests.fixtures.job_server_jar import BEAM, arguments, job_server
 
 pytestmark = pytest.mark.flink
@@ -23,6 +23,12 @@ pytestmark = pytest.mark.flink
 def cluster(tmp_path_factory):
     with flink_cluster(tmp_path_factory.mktemp("flink")) as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A busy machine may take longer to end a job than a cluster does."""
+    monkeypatch.setattr("pipeline.engines.flink._CANCEL_SECONDS", 600.0)
 
 
 def refused(given: list[str]) -> str:
@@ -116,6 +122,17 @@ def test_all_jobs_of_a_name_are_cancelled_and_none_that_has_ended(cluster):
     assert [cluster.state(each) for each in running] == ["CANCELED"] * 2
     assert cluster.state(ended) == "FINISHED"
     assert Flink(cluster.address).cancel("mine") == 0
+
+
+def test_a_job_that_does_not_end_is_named(cluster, monkeypatch):
+    monkeypatch.setattr("pipeline.engines.flink._CANCEL_SECONDS", -1.0)
+    job = cluster.start("slow", 1)
+    with pytest.raises(PipelineError) as error:
+        Flink(cluster.address).cancel("slow")
+    assert str(error.value) == (
+        f"http://{cluster.address}: job {job} does not end; cancel it with Flink's own tools"
+    )
+    wait_until(lambda: cluster.state(job) == "CANCELED")
 
 
 class Late(Flink):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -28,6 +30,16 @@ def test_a_cluster_that_is_not_there(tmp_path):
         said = refused(arguments(address, job_server(tmp_path)))
     assert said.startswith(f"beam.flink.master: no Flink answers at http://{address} (")
     assert "refused" in said
+
+
+def test_another_server_at_its_address(tmp_path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        address = f"127.0.0.1:{server.server_port}"
+        said = refused(arguments(address, job_server(tmp_path)))
+        server.shutdown()
+    assert said.startswith(f"beam.flink.master: GET http://{address}/v1/config answers 501 ")
+    assert said.endswith("which is not Flink's REST API")
 
 
 def test_a_job_server_that_cannot_be_used(tmp_path):
