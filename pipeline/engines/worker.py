@@ -44,8 +44,12 @@ def main() -> None:
     bundles = _Bundles(harness)
 
     def end(code: int) -> NoReturn:
-        LOGGER.info("ends after %d bundles of %s", bundles.count, job)
-        sys.stderr.flush()
+        # SIGTERM may come while this thread or another is logging: no lock may be waited for here,
+        # and what is said is not said twice.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        text, counted = "ends after %d bundles of %s", (bundles.count, job)
+        record = LOGGER.makeRecord(LOGGER.name, logging.INFO, __file__, 0, text, counted, None)
+        os.write(sys.stderr.fileno(), f"{handler.format(record)}\n".encode())
         # Threads that still compute for a job that nobody waits for must not keep the process.
         os._exit(code)
 

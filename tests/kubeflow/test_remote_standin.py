@@ -24,6 +24,7 @@ from tests.fixtures.browser import assert_shown
 from tests.fixtures.compiled import IMAGE
 from tests.fixtures.object_stores import s3_server, upload
 from tests.fixtures.standin import Cluster, Run
+from tests.fixtures.waiting import wait_until
 from tests.fixtures.worker_pools import Pool, can_mount, hiding, job_service, pool
 
 pytestmark = pytest.mark.flink
@@ -139,7 +140,7 @@ def test_the_workers_do_not_see_what_is_in_a_pod(remote):
 
 def test_no_worker_is_left_and_nothing_failed_in_one(remote):
     for each in remote.pools:
-        assert each.workers() == []
+        wait_until(lambda each=each: not each.workers())
         assert each.warnings() == []
 
 

@@ -17,6 +17,7 @@ from pipeline.config.config import load
 from pipeline.engines.arguments import beam_arguments
 from pipeline.engines.submission import submitted
 from tests import ROOT
+from tests.fixtures.waiting import wait_until
 from tests.fixtures.worker_pools import Pool, can_mount, confined, job_service, pool
 
 pytestmark = [
@@ -85,11 +86,11 @@ def test_a_job_runs_and_only_scratch_can_be_written(running, scratch, tmp_path_f
         assert each["user"] == (USER, USER, [])
         assert each["name"] == ""
         assert Path(each["home"]).parent == Path(each["temporary"]).parent == scratch
-    assert running.bundles("vqvae-look-") > 0
+    wait_until(lambda: running.bundles("vqvae-look-") > 0)
     assert out.stat().st_uid == USER
 
 
 def test_it_has_said_nothing_but_what_its_workers_did(running):
-    assert running.workers() == []
+    wait_until(lambda: not running.workers())
     assert "Traceback" not in running.said(), running.said()
     assert running.warnings() == []

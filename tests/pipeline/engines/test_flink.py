@@ -13,8 +13,9 @@ from components.trainer.preemption import Preempted
 from pipeline.engines import preflight
 from pipeline.engines.flink import Flink, Slots
 from pipeline.engines.submission import submitted
-from tests.fixtures.flink_cluster import FlinkCluster, flink_cluster, wait_until
+from tests.fixtures.flink_cluster import FlinkCluster, flink_cluster
 from tests.fixtures.job_server_jar import BEAM, arguments, job_server
+from tests.fixtures.waiting import wait_until
 
 pytestmark = pytest.mark.flink
 
