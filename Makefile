@@ -23,7 +23,8 @@ test-slow: setup ## run the kill, soak and fuzz tests
 	@$(PYTEST) -m "slow and not alone" $(WORKERS) $(ARGS) || [ $$? -eq 5 ] # 5: there are none
 	@$(PYTEST) -m "slow and alone" $(ARGS) || [ $$? -eq 5 ]
 
-test-flink: setup ## run the tests of Beam on workers in other processes
+test-flink: setup ## run the tests of Beam on workers in other processes, and with Flink's own (JDK 17)
+	@scripts/flink.sh
 	@$(PYTEST) -m flink $(ARGS) || [ $$? -eq 5 ] # 5: there are none
 
 bench: setup ## run the benchmarks into benchmarks/results.md; ARGS="training sampling" for some

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from typing import Any
@@ -18,9 +19,14 @@ def lend_home() -> None:
     """Gives libraries that ask for the home folder a temporary one, if the user has none.
 
     So it is for a user whom the system does not know, as in a container, with HOME unset.
+    When the temporary folder has become another, a second call moves it there.
     """
     global _lent_home
-    if os.path.expanduser("~") == "~":
+    if _lent_home is not None:
+        _lent_home.cleanup()
+    elif os.path.expanduser("~") != "~":
+        return
+    with contextlib.suppress(OSError):  # whoever has to write here says that it cannot
         _lent_home = tempfile.TemporaryDirectory(prefix="vqvae-home-")
         os.environ["HOME"] = _lent_home.name
 

@@ -81,13 +81,8 @@ fi
 # --- uv -----------------------------------------------------------------------------------------
 
 : >"$log"
-export UV_NO_PROGRESS=1 UV_PYTHON_DOWNLOADS=never
-# The system's certificates, by the older and the newer name of the setting.
-export UV_NATIVE_TLS=${UV_NATIVE_TLS:-1} UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-1}
-# An index or a certificate bundle that pip is told of serves uv as well.
-index=${PIP_INDEX_URL:-$("$python" -m pip config get global.index-url 2>/dev/null || true)}
-if [ -n "$index" ] && [ -z "${UV_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}; fi
-if [ -n "${PIP_CERT:-}" ]; then export SSL_CERT_FILE=${SSL_CERT_FILE:-$PIP_CERT}; fi
+# shellcheck source=scripts/package_index.sh
+. scripts/package_index.sh
 
 # A way to run pip: Python's own; the one that venv brings; or, on a Debian or Ubuntu without
 # python3-venv, the wheel of the package python3-pip-whl, unpacked and not installed.

@@ -79,8 +79,7 @@ def compile_pipeline(config: Config, places: Places, backend: str = backends.NEW
             continue
         # A hook of Vertex AI's that the backend never runs.
         container.pop("lifecycle", None)
-        if workers or root:
-            container["args"] += ["--component", name]
+        container["args"] += ["--component", name]
         if root:
             container["args"] += ["--data-root", root.path]
             pod = data_root.mounted(pod, root)

@@ -1,9 +1,9 @@
 """`python -m kubeflow.container`: runs one task of the compiled pipeline.
 
-The command of every task. It takes the arguments of TFX's own container entrypoint, with
-`--override` in addition (`kubeflow.container.overrides`), with `--data-root` where payloads are
-kept apart from artifacts (`kubeflow.container.payloads`) and, for a Trainer of several workers,
-with `--training-job` (`kubeflow.training_job`); the rest is for Beam.
+The command of every task. It takes the arguments of TFX's own container entrypoint, with the
+component's id and `--override` in addition (`kubeflow.container.overrides`), with `--data-root`
+where payloads are kept apart from artifacts (`kubeflow.container.payloads`) and, for a Trainer of
+several workers, with `--training-job` (`kubeflow.training_job`); the rest is for Beam.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace, beam_args: list[str], payloads: Payloads |
 
         from pipeline.engines import submission
 
-        with submission.submitted(beam_args, options.executor_class_path) as own:
+        with submission.submitted(beam_args, options.component) as own:
             kubeflow_v2_run_executor.main((options, own))
     written = invocation["outputs"]["outputFile"]
     output = executor_output.finish(written, given["outputs"], ArtifactUris(places), driven)
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", default="{}")
     parser.add_argument("--override", action="append", default=[], metavar="PARAMETER=PLACE")
-    parser.add_argument("--component")
+    parser.add_argument("--component", required=True)
     parser.add_argument("--data-root", metavar="PATH")
     parser.add_argument("--training-job", metavar="JSON")
     return parser

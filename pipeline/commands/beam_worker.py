@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from pathlib import Path
 
 import click
 
 from pipeline.commands.options import host_option, port_option
-from pipeline.user_path import UserPath
+from pipeline.user_path import UserPath, lend_home
 
 
 @click.command("beam-worker")
@@ -31,6 +32,11 @@ def beam_worker(host: str, port: int, scratch: Path | None) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
     logging.getLogger("vqvae").setLevel(logging.INFO)
+    if scratch:
+        scratch = scratch.absolute()  # the workers have another working folder
+        # Nothing else need be writable, neither for the workers nor for a library in this process.
+        os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
+        lend_home()
     from pipeline.engines import worker_pool
 
     def show(address: str) -> None:

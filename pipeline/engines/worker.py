@@ -9,6 +9,7 @@ is gone, and when the pool is gone: the pool holds the other end of standard inp
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ import threading
 from typing import NoReturn
 
 LOGGER = logging.getLogger("vqvae.worker")
+_JOB_NAME = "beam:option:job_name:v1"
 _ANSWER_SECONDS = 60.0  # for the runner to say what the worker needs to know
 
 
@@ -35,14 +37,19 @@ def main() -> None:
     LOGGER.setLevel(logging.INFO)
 
     os.environ.update(_environment(given))
+    job = json.loads(os.environ["PIPELINE_OPTIONS"]).get(_JOB_NAME, "a job without a name")
     from apache_beam.runners.worker import sdk_worker_main
 
     logs, harness, _ = sdk_worker_main.create_harness(os.environ)
     bundles = _Bundles(harness)
 
     def end(code: int) -> NoReturn:
-        LOGGER.info("ends after %d bundles", bundles.count)
-        sys.stderr.flush()
+        # SIGTERM may come while this thread or another is logging: no lock may be waited for here,
+        # and what is said is not said twice.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        text, counted = "ends after %d bundles of %s", (bundles.count, job)
+        record = LOGGER.makeRecord(LOGGER.name, logging.INFO, __file__, 0, text, counted, None)
+        os.write(sys.stderr.fileno(), f"{handler.format(record)}\n".encode())
         # Threads that still compute for a job that nobody waits for must not keep the process.
         os._exit(code)
 

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from google.protobuf import json_format
-from tfx.orchestration import metadata as tfx_metadata
 
 from components.evaluator import results
 from components.object_store.folder import Folder
@@ -21,7 +19,10 @@ from pipeline.config import config as configuration
 from pipeline.config.pods import VolumeMount
 from pipeline.local.plan import plan_run, run_pipeline
 from pipeline.local.root import Root
+from tests.fixtures.browser import assert_shown
+from tests.fixtures.compiled import IMAGE
 from tests.fixtures.html_page import Page, assert_self_contained, pictures
+from tests.fixtures.local_metadata import CHANGING, metadata_of_local_run
 from tests.fixtures.object_stores import CREDENTIALS, s3_server, upload
 from tests.fixtures.standin import BACKEND_2_14, BACKEND_2_15, Cluster, RunRefused
 
@@ -38,7 +39,6 @@ QUICK = (
     "model.quantizer.num_codes=16",
     "gate.thresholds={nmse: {max: 0.99, worse_by: 0.5}}",
 )
-IMAGE = "registry.example/vqvae@sha256:" + "0" * 64
 CHECKPOINTS = "s3://models/checkpoints"
 
 
@@ -240,6 +240,13 @@ def test_the_page_of_every_run_is_one_object_that_shows_its_candidate(runs, refu
     )
 
 
+def test_a_browser_shows_the_page_of_a_released_and_of_a_refused_run(runs, refused, tmp_path):
+    cluster, first, *_ = runs
+    for run, title in ((first, "Released version 1"), (refused[0], "Refused by the gate")):
+        page = cluster.objects(run.outputs["Report"]["report"].uri)
+        assert_shown(page, tmp_path / run.id, title)
+
+
 def test_the_numbers_of_every_run_are_listed_with_what_came_of_it(runs, refused):
     _, *three = runs
     for version, run in enumerate(three, start=1):
@@ -305,41 +312,6 @@ def test_a_run_with_an_unknown_parameter_is_refused(runs, documents):
     cluster, *_ = runs
     with pytest.raises(RunRefused):
         cluster.run(documents, "minio://mlpipeline/v2", {"stepz": 3})
-
-
-# What differs from run to run or is said by the place (ids, paths, why there is no baseline), and
-# what only TFX's local launcher notes.
-CHANGING = {
-    "push_id", "pushed_destination", "current_model", "current_model_id", "input_fingerprint",
-    "reason", "baseline_reason", "is_external",
-}  # fmt: skip
-
-
-def metadata_of_local_run(root: Root, outputs: dict) -> dict:
-    """(component, output) -> what ML Metadata has on it, in the terms of Kubeflow."""
-    connection = tfx_metadata.sqlite_metadata_connection_config(str(root.metadata))
-    with tfx_metadata.Metadata(connection) as handle:
-        by_uri = {artifact.uri: artifact for artifact in handle.store.get_artifacts()}
-    found = {}
-    for task, made in outputs.items():
-        for name, uri in made.items():
-            artifact = by_uri[uri]
-            values = {}
-            for properties in (artifact.properties, artifact.custom_properties):
-                for key, value in properties.items():
-                    if key not in CHANGING | {"name", "state", "producer_component"}:
-                        plain = getattr(value, value.WhichOneof("value"))
-                        if value.WhichOneof("value") == "struct_value":
-                            plain = json_value(plain)
-                        values[key] = float(plain) if isinstance(plain, int) else plain
-            found[task, name] = values
-    return found
-
-
-def json_value(struct) -> object:
-    """A value of a JSON property, as Kubeflow's metadata has it."""
-    value = json_format.MessageToDict(struct)
-    return value["__value__"] if set(value) == {"__value__"} else {"struct": value}
 
 
 def files(folder: Path) -> set[str]:

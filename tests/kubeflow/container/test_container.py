@@ -159,6 +159,7 @@ def test_an_override_without_a_place_is_an_error():
 
 def test_a_failure_ends_with_one_line(invocation, monkeypatch, capsys):
     arguments = ["--executor_class_path=components.baseline.executor.Executor"]
+    arguments += ["--component=Baseline"]
     invocation["outputs"]["artifacts"]["out"]["artifacts"][0]["uri"] = "azure://b/k"
     arguments += ["--json_serialized_invocation_args", json.dumps(invocation)]
     arguments += ["--json_serialized_inputs_spec_args", json.dumps(SPEC)]

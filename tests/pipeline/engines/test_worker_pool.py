@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import apache_beam as beam
 import grpc
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
+from apache_beam.runners.worker.log_handler import FnApiLogRecordHandler
 
 from components.errors import PipelineError
 from pipeline.config.config import load
 from pipeline.engines import identity
 from pipeline.engines.arguments import beam_arguments
 from pipeline.engines.submission import submitted
+from tests.fixtures.waiting import wait_until
 from tests.fixtures.worker_pools import Pool, job_service, pool
 
 
@@ -70,8 +72,27 @@ def test_a_job_runs_in_a_process_of_the_pool(running, arguments, tmp_path):
     (worker,) = {process for process, _, _ in found}
     assert worker not in (os.getpid(), running.process.pid)
     assert {place for _, _, place in found} == {str(running.log.parent / "scratch")}
-    assert f"process {worker}: exit status 0" in running.said()
+    wait_until(lambda: f"process {worker}: exit status 0" in running.said())
     assert running.bundles() > 0
+
+
+def holds_the_log(number: int) -> int:
+    """As a thread that is just logging when SIGTERM comes."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, FnApiLogRecordHandler):
+            handler._log_entry_queue.mutex.acquire()
+    return number
+
+
+def test_a_worker_that_is_just_logging_ends_at_once(running, arguments):
+    with (
+        submitted(arguments, "Logs") as own,
+        beam.Pipeline(options=PipelineOptions(own)) as pipeline,
+    ):
+        _ = pipeline | beam.Create([1]) | beam.Map(holds_the_log)
+    wait_until(lambda: running.bundles("vqvae-logs-") > 0)
+    wait_until(lambda: not running.workers())
+    assert running.warnings() == []
 
 
 def fails(number: int) -> int:
@@ -122,6 +143,7 @@ def test_it_listens_to_this_machine_alone(running):
 def test_sigterm_ends_it_and_its_workers(tmp_path):
     with pool(tmp_path) as other:
         assert ask(other, **OWN) == ""
+        wait_until(lambda: bool(other.workers()))  # its log comes through another process
         (worker,) = other.workers()
         other.process.send_signal(signal.SIGTERM)
         assert other.process.wait() == 0
@@ -131,13 +153,11 @@ def test_sigterm_ends_it_and_its_workers(tmp_path):
 def test_workers_end_with_a_pool_that_is_killed(tmp_path):
     with pool(tmp_path) as other:
         assert ask(other, **OWN) == ""
+        wait_until(lambda: bool(other.workers()))  # its log comes through another process
         (worker,) = other.workers()
         other.process.kill()
         other.process.wait()
-        deadline = time.monotonic() + 120
-        while not gone(worker):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: gone(worker))
 
 
 def gone(process: int) -> bool:
