@@ -20,10 +20,13 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
 from components import contents, record_files
-from components.contents import Contents, SplitContents, merged
+from components.contents import Contents, FileContents, SplitContents, merged
 from components.durable_files import UNFINISHED
 from components.errors import PipelineError
 from components.stored_images import Pixels
+
+# Serialized records that are read at a time, at most; as many again are read ahead.
+_BATCH_BYTES = 2**26
 
 
 class FileJob(NamedTuple):
@@ -34,6 +37,8 @@ class FileJob(NamedTuple):
     target: str
     # Folder for what is not whole yet.
     unfinished: str
+    # What is in the source.
+    held: FileContents
 
 
 def rewrite(
@@ -75,14 +80,14 @@ def rewrite(
     return written
 
 
-def files_of(examples: types.Artifact, split: str) -> list[str]:
-    """The files of a split, in order of their names.
+def files_of(examples: types.Artifact, split: str) -> dict[str, FileContents]:
+    """The files of a split, in order of their names, and what is in each.
 
     Raises:
         PipelineError: they are not those that were written.
     """
     pattern = io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
-    return list(contents.files([pattern]))
+    return contents.files([pattern])
 
 
 def lines(
@@ -111,6 +116,11 @@ def lines(
             found += file.read().splitlines()
         fileio.remove(path)
     return found
+
+
+def at_once(held: FileContents, most: int) -> int:
+    """Records of a file to read at a time: so many, or as few as fill 64 MiB."""
+    return max(1, min(most, _BATCH_BYTES // max(held.longest, 1)))
 
 
 def batches(
@@ -160,6 +170,6 @@ def _jobs(
         files = files_of(source, split)
         folder = artifact_utils.get_split_uri([target], split)
         fileio.makedirs(folder)
-        for index, file in enumerate(files):
+        for index, (file, held) in enumerate(files.items()):
             name = record_files.file_name(prefix, index, len(files))
-            yield FileJob(split, file, os.path.join(folder, name), unfinished)
+            yield FileJob(split, file, os.path.join(folder, name), unfinished, held)

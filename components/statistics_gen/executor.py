@@ -17,8 +17,9 @@ from tfx.types import artifact_utils
 from tfx_bsl.coders import example_coder
 
 from components import features, per_file
+from components.contents import FileContents
 
-# Records that are decoded at a time, still encoded images.
+# Records that are taken apart at a time; their images stay encoded.
 _BATCH = 256
 
 
@@ -44,10 +45,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         statistics.span = examples.span
         with self._make_beam_pipeline() as pipeline:
             for split in artifact_utils.decode_split_names(examples.split_names):
+                files = per_file.files_of(examples, split)
                 target = artifact_utils.get_split_uri([statistics], split)
                 _ = (
                     pipeline
-                    | f"Files[{split}]" >> beam.Create(per_file.files_of(examples, split))
+                    | f"Files[{split}]" >> beam.Create(list(files.items()))
                     | f"Spread[{split}]" >> beam.Reshuffle()
                     | f"Read[{split}]" >> beam.ParDo(_Read())
                     | f"Statistics[{split}]" >> tfdv.GenerateStatistics(options)
@@ -77,9 +79,14 @@ class _Read(beam.DoFn):
     def setup(self) -> None:
         self._decoder = example_coder.ExamplesToRecordBatchDecoder()
 
-    def process(self, file: str) -> Iterator[pa.RecordBatch]:
+    def process(self, element: tuple[str, FileContents]) -> Iterator[pa.RecordBatch]:
+        file, held = element
         again = "run ImageExampleGen again"
         for records in per_file.batches(
-            file, _BATCH, lambda records: records, wrong=f"is damaged; {again}", again=again
+            file,
+            per_file.at_once(held, _BATCH),
+            lambda records: records,
+            wrong=f"is damaged; {again}",
+            again=again,
         ):
             yield self._decoder.DecodeBatch(records.numpy())

@@ -83,7 +83,7 @@ class _Encode(beam.DoFn):
         with Writer(job.target, job.unfinished) as writer:
             for batch in per_file.batches(
                 job.source,
-                self._batch_size,
+                per_file.at_once(job.held, self._batch_size),
                 parser(tuple(self._image_shape), self._pixels),
                 wrong=f"does not hold images of {size}, which the model takes; train it on the "
                 "output of the same Transform",

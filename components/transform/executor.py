@@ -103,7 +103,7 @@ class _Transform(beam.DoFn):
         analyzed = job.split == _ANALYZED
         contents = SplitContents()
         with Writer(job.target, job.unfinished) as writer:
-            for batch in self._batches(job.source, decode=self._store or analyzed):
+            for batch in self._batches(job, decode=self._store or analyzed):
                 image = batch["pixels" if self._store else "encoded"].numpy()
                 label = batch["label"].numpy()
                 writer.write({features.IMAGE: image, features.LABEL: label})
@@ -115,7 +115,7 @@ class _Transform(beam.DoFn):
         contents.files = {os.path.basename(job.target): writer.contents}
         yield contents
 
-    def _batches(self, file: str, decode: bool) -> Iterator[dict[str, tf.Tensor]]:
+    def _batches(self, job: FileJob, decode: bool) -> Iterator[dict[str, tf.Tensor]]:
         def parse(records):
             inputs = tf.io.parse_example(records, self._spec)
             encoded = preprocessing.encoded(inputs)
@@ -125,8 +125,8 @@ class _Transform(beam.DoFn):
             return found
 
         return per_file.batches(
-            file,
-            self._batch_size,
+            job.source,
+            per_file.at_once(job.held, self._batch_size),
             parse,
             wrong="holds what is no PNG or JPEG image; run ImageExampleGen again",
             again="run ImageExampleGen again",

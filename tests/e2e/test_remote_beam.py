@@ -2,6 +2,9 @@
 
 One root is shared. A worker is killed in the middle of three components, and each time the run is
 started again; what it has made in the end is held against the direct runner.
+
+TensorFlow is imported late: once it is, commands that are started from here have lines of its own
+on their standard error.
 """
 
 from __future__ import annotations
@@ -13,16 +16,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from components.record_files import read_records
-from tests.fixtures import compared_runs
+from tests.fixtures.waiting import wait_until
 from tests.fixtures.worker_pools import Pool, job_service, pool
 
 pytestmark = pytest.mark.flink
@@ -37,6 +38,12 @@ QUICK = {
     "model.quantizer.num_codes": 32,
     "gate.thresholds": "{nmse: {max: 0.999}}",
 }
+COMPARED = ("ImageExampleGen", "StatisticsGen", "Transform", "Tokenizer", "Evaluator")
+PHOTOS = (
+    "data.image={height: 64, width: 64, channels: 3}",
+    "model.encoder={downsampling: 8, hidden_units: 16, residual_blocks: 1, residual_units: 8}",
+    "gate.thresholds={nmse: {max: 100}}",
+)
 # In whose middle a worker is killed.
 KILLED_IN = ("ImageExampleGen", "Transform", "Tokenizer")
 
@@ -73,6 +80,8 @@ def engine(folder) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def data(digits_data, folder) -> Path:
     """The digits three times, in enough files for two workers to have some each."""
+    import tensorflow as tf
+
     for split, files in {"train": 4, "eval": 2}.items():
         records = [
             record
@@ -166,9 +175,30 @@ def test_both_pools_have_worked(runs, engine):
     assert engine.workers() == []
 
 
-@pytest.mark.parametrize("component", compared_runs.COMPARED)
-def test_a_component_makes_what_the_direct_runner_makes(runs, folder, component, tmp_path):
-    compared_runs.check(compared_runs.executions(folder / "root")[component], tmp_path)
+@pytest.fixture(scope="module")
+def photos(engine, folder) -> Path:
+    """The root of a run over 2,000 photographs, of which both pools have done some."""
+    from benchmarks.photos import Kind, write
+
+    write(Kind(160, 120, "JPEG", 64), 2000, folder / "photos", held_out=10)
+    root, before = folder / "root-of-photos", [each.bundles() for each in engine.pools]
+    process = start(folder / "photos", root, engine.setting, *PHOTOS)
+    stdout, stderr = process.communicate(timeout=1200)
+    assert process.returncode == 0, stdout + stderr
+    assert all(now.bundles() > then for now, then in zip(engine.pools, before, strict=True))
+    return root
+
+
+@pytest.mark.parametrize("images", ["digits", "photos"])
+@pytest.mark.parametrize("component", COMPARED)
+def test_a_component_makes_what_the_direct_runner_makes(
+    request, folder, component, images, tmp_path
+):
+    from tests.fixtures import compared_runs
+
+    request.getfixturevalue({"digits": "runs", "photos": "photos"}[images])
+    root = folder / {"digits": "root", "photos": "root-of-photos"}[images]
+    compared_runs.check(compared_runs.executions(root)[component], tmp_path)
 
 
 def test_bulk_encoding_and_decoding_make_the_same_files(runs, engine, data, folder, tmp_path):
@@ -197,7 +227,10 @@ def test_bulk_encoding_and_decoding_make_the_same_files(runs, engine, data, fold
 
 
 def read(file: Path) -> list[bytes]:
-    return [compared_runs.example(each) for each in read_records(str(file)).as_numpy_iterator()]
+    from components.record_files import read_records
+    from tests.fixtures.compared_runs import example
+
+    return [example(each) for each in read_records(str(file)).as_numpy_iterator()]
 
 
 def test_sigterm_stops_the_job_and_its_workers(engine, data, tmp_path):
@@ -222,10 +255,3 @@ def alive(process: int) -> bool:
         os.kill(process, 0)
         return True
     return False
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
