@@ -20,7 +20,7 @@ from tfx.dsl.io import fileio
 
 from components import features
 from components.errors import PipelineError
-from components.stored_images import Pixels
+from components.features import Pixels
 
 FILE = "contents.json"
 # Labels of a split that are counted; numbers that are no classes may be as many as records.

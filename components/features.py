@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 # Examples as the user writes them, and (with other contents) as Transform writes them.
-IMAGE = "image"  # PNG or JPEG bytes; after Transform H·W·C raw uint8 bytes, row-major
+IMAGE = "image"  # PNG or JPEG bytes; after Transform also H·W·C raw uint8 bytes, row-major
 LABEL = "label"  # int64; after Transform always present, NO_LABEL where there was none
 # Only as a maker of data sets writes them: bytes, the file that the image was read from. It is
 # for messages about images that cannot be used, and ImageExampleGen does not pass it on.
 SOURCE = "source"
+
+# How transformed Examples hold images: as raw pixels, or encoded as they came, to be decoded at each
+# reading by the operations that are in the Transform graph.
+Pixels = Literal["stored", "encoded"]
 
 # Examples as the Tokenizer writes them, beside LABEL.
 CODES = "codes"  # h·w(·g) raw little-endian integers of `code_dtype`, row-major

@@ -23,7 +23,7 @@ from components import contents, record_files
 from components.contents import Contents, FileContents, SplitContents, merged
 from components.durable_files import UNFINISHED
 from components.errors import PipelineError
-from components.stored_images import Pixels
+from components.features import Pixels
 
 # Serialized records that are read at a time, at most; as many again are read ahead.
 _BATCH_BYTES = 2**26

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import tensorflow as tf
 
 from components import features
+from components.features import Pixels
 from models.images import preprocess_images
 
-# What they hold: raw pixels, or the encoded images as they came, which are then decoded at each
-# reading, by the operations that are in the Transform graph.
-Pixels = Literal["stored", "encoded"]
 Parse = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 

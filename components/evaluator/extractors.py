@@ -11,8 +11,9 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
 from components import features, per_file
+from components.features import Pixels
 from components.record_files import encode_examples
-from components.stored_images import Pixels, parser
+from components.stored_images import parser
 from models.device import full_float32
 
 # Output that tells the metrics not to follow how often each code was used.

@@ -18,9 +18,10 @@ from tfx.utils import path_utils
 from components import contents, features, per_file
 from components.contents import SplitContents
 from components.errors import PipelineError
+from components.features import Pixels
 from components.per_file import FileJob
 from components.record_files import Writer
-from components.stored_images import Pixels, parser
+from components.stored_images import parser
 from models.device import full_float32
 
 SIGNATURE = "pixels"

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from components import contents, features
 from components.errors import PipelineError
+from components.features import Pixels
 from components.record_files import read_records
-from components.stored_images import Parse, Pixels, parser
+from components.stored_images import Parse, parser
 from models.config import ImageShape
 
 Batch = dict[str, tf.Tensor]

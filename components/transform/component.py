@@ -6,7 +6,7 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from components.stored_images import Pixels
+from components.features import Pixels
 from components.transform.executor import Executor
 
 

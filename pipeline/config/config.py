@@ -12,8 +12,8 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 from components.errors import UserError
 from components.evaluator.gate import GateConfig
 from components.example_gen.config import FeatureNames
+from components.features import Pixels
 from components.release_store.rollout import Rollout
-from components.stored_images import Pixels
 from components.trainer.config import TrainingConfig
 from models.config import Fraction, ImageShape, ModelConfig, NetworkConfig, PriorConfig, Section
 from pipeline.config import strict_yaml
