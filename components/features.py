@@ -13,8 +13,8 @@ LABEL = "label"  # int64; after Transform always present, NO_LABEL where there w
 # for messages about images that cannot be used, and ImageExampleGen does not pass it on.
 SOURCE = "source"
 
-# How transformed Examples hold images: as raw pixels, or encoded as they came, to be decoded at each
-# reading by the operations that are in the Transform graph.
+# How transformed Examples hold images: as raw pixels, or encoded as they came, to be decoded at
+# each reading by the operations that are in the Transform graph.
 Pixels = Literal["stored", "encoded"]
 
 # Examples as the Tokenizer writes them, beside LABEL.
