@@ -37,9 +37,9 @@ from pipeline.config.config import Config
 
 # With the images of a first run, of a small and of a large one.
 KINDS = {
-    "JPEG 300×256 → 256×256": (Kind(300, 256, "JPEG", 256), (1200, 200, 8200)),
-    "JPEG 500×375 → 128×128": (Kind(500, 375, "JPEG", 128), (1200, 200, 8200)),
-    "PNG 32×32 → 32×32": (Kind(32, 32, "PNG", 32), (6000, 1000, 41000)),
+    "JPEG 300×256 → 256×256": (Kind(300, 256, "JPEG", 256), (600, 200, 4200)),
+    "JPEG 500×375 → 128×128": (Kind(500, 375, "JPEG", 128), (600, 200, 4200)),
+    "PNG 32×32 → 32×32": (Kind(32, 32, "PNG", 32), (3000, 1000, 21000)),
 }
 # Images that the operations alone are given.
 _BARE = 512
