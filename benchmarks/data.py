@@ -41,6 +41,7 @@ KINDS = {
     "JPEG 500×375 → 128×128": (Kind(500, 375, "JPEG", 128), (600, 200, 4200)),
     "PNG 32×32 → 32×32": (Kind(32, 32, "PNG", 32), (3000, 1000, 21000)),
 }
+RUNS = [*((name, "stored") for name in KINDS), (next(iter(KINDS)), "encoded")]
 # Images that the operations alone are given.
 _BARE = 512
 # One in so many is held out.
@@ -207,7 +208,7 @@ def main() -> None:
         print(json.dumps(measure(arguments.kind, arguments.pixels)))
         return
     times, ratios = [], []
-    for name, pixels in [*((name, "stored") for name in KINDS), (next(iter(KINDS)), "encoded")]:
+    for name, pixels in RUNS:
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.data", "--kind", name, "--pixels", pixels],
             stdout=subprocess.PIPE,
