@@ -106,7 +106,7 @@ class SplitContents(BaseModel):
 
     # Name of a file, without its folder -> what is in it.
     files: dict[str, FileContents] = {}
-    # Label -> records, NO_LABEL for those without; None: more labels than are counted.
+    # Label -> records, NO_LABEL for those without; None: not counted, or more than are counted.
     labels: dict[int, int] | None = {}
     # The largest label; NO_LABEL where no record has one.
     largest_label: int = features.NO_LABEL

@@ -59,8 +59,8 @@ class Writer:
         """Adds N records.
 
         Args:
-            columns: a feature each: strings (object) or numbers `[N]`, or `[N, ...]` of which each
-                row's bytes are the feature, in row-major order.
+            columns: a feature each: strings (object) or whole numbers `[N]`, or `[N, ...]` of
+                which each row's bytes are the feature, in row-major order.
         """
         for record in encode_examples(columns):
             self._writer.write(record)

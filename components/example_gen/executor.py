@@ -126,9 +126,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 
 def _contents(results: list[FileResult], splits: Iterable[str]) -> Contents:
-    """What the splits hold, as far as ingestion counts it."""
+    """What the files of the splits hold; their labels are Transform's to count."""
     parts = {
-        split: [SplitContents(files=result.files.get(split, {})) for result in results]
+        split: [SplitContents(files=result.files.get(split, {}), labels=None) for result in results]
         for split in splits
     }
     return Contents(splits={split: merged(held) for split, held in parts.items()})

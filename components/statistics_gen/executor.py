@@ -35,7 +35,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Writes `statistics`.
 
         Raises:
-            PipelineError: a file is damaged, or a split has no files.
+            PipelineError: a split is empty, or its files are not those that were written.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(input_dict["examples"])

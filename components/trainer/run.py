@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components import contents, versions
+from components.errors import PipelineError
 from components.stored_images import Parse
 from components.trainer.augment import Augment
 from components.trainer.config import TrainerSettings
@@ -147,15 +148,25 @@ def _described(data: Sequence[str], inputs: Sequence[str]) -> list[str]:
     """Files of data and other inputs, with what changes when their contents do, wherever they lie.
 
     Checksums of data were made when it was written.
+
+    Raises:
+        PipelineError: the data are damaged, or there is no file of an input.
     """
     described = [
         f"{os.path.basename(path)}:{file.model_dump_json()}"
         for path, file in contents.files(data).items()
     ]
-    for path in sorted(path for pattern in inputs for path in tf.io.gfile.glob(pattern)):
-        with tf.io.gfile.GFile(path, "rb") as file:
-            digest = hashlib.sha256()
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-        described.append(f"{os.path.basename(path)}:{digest.hexdigest()}")
+    for pattern in inputs:
+        paths = sorted(tf.io.gfile.glob(pattern))
+        if not paths:
+            raise PipelineError(f"no files match {pattern}; have what writes them run again")
+        described += [f"{os.path.basename(path)}:{_digest(path)}" for path in paths]
     return described
+
+
+def _digest(path: str) -> str:
+    digest = hashlib.sha256()
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -230,6 +230,15 @@ def test_other_data_of_the_same_size_begins_anew_and_a_copy_goes_on(tmp_path, mo
     assert one == copy != other
 
 
+def test_weights_to_begin_with_that_are_missing_are_named(tmp_path):
+    settings = vqvae_settings(stage=VQVAEStageConfig(steps=1), checkpoints="here")
+    train_files = write_images(tmp_path, "train", np.zeros((6, *SHAPE.hwc), np.uint8))
+    files = types.SimpleNamespace(train_files=train_files, model_run_dir="")
+    strategy, missing = tf.distribute.get_strategy(), str(tmp_path / "variables.data-*")
+    with pytest.raises(PipelineError, match=r"no files match .*variables\.data-\*"):
+        run.train(Objective(), run.Data(None, None), strategy, settings, files, [missing])
+
+
 def test_the_last_checkpoints_and_the_best_are_kept(train, tmp_path):
     train(Objective(held=[3.0, 1.0, 2.0, 4.0]), steps=40, keep_checkpoints=2)
     assert steps_kept(tmp_path / "a") == [30, 40]
