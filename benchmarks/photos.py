@@ -13,7 +13,6 @@ from sklearn.datasets import load_sample_images
 
 from pipeline.datasets.tfrecord import encode_example
 
-_FILES = 4
 # Different pictures; after them they begin anew.
 _DIFFERENT = 2500
 _QUALITY = {"JPEG": {"quality": 85}, "PNG": {}}
@@ -28,15 +27,18 @@ class Kind(NamedTuple):
     target: int  # height and width
 
 
-def write(kind: Kind, count: int, folder: Path, held_out: int = 2) -> None:
-    """Crops of two photographs, of ten classes, one in `held_out` in the split `eval`."""
+def write(kind: Kind, count: int, folder: Path, held_out: int = 2, files: int = 4) -> None:
+    """Crops of two photographs, of ten classes, one in `held_out` in the split `eval`.
+
+    Each split has so many files.
+    """
     photos = [Image.fromarray(each) for each in load_sample_images().images]
     random = np.random.default_rng(0)
     encoded: list[bytes] = []
     writers: dict[str, tf.io.TFRecordWriter] = {}
     for number in range(count):
         split = "train" if number % held_out else "eval"
-        name = f"{split}/{number // held_out % _FILES}.tfrecord"
+        name = f"{split}/{number // held_out % files}.tfrecord"
         if name not in writers:
             (folder / split).mkdir(parents=True, exist_ok=True)
             writers[name] = tf.io.TFRecordWriter(str(folder / name))

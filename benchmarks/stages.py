@@ -49,8 +49,8 @@ class Ran(NamedTuple):
     peak: dict[str, int]  # bytes in memory at most, with what the process had before
 
 
-def run(data: Path, folder: Path, config: Config) -> Ran:
-    """Everything up to the Evaluator, below a folder."""
+def run(data: Path, folder: Path, config: Config, trained: Ran | None = None) -> Ran:
+    """Everything up to the Evaluator, below a folder; with the models of another run, if any."""
     artifacts, checkpoints, serving = (
         str(folder / name) for name in ("artifacts", "checkpoints", "serving")
     )
@@ -58,6 +58,10 @@ def run(data: Path, folder: Path, config: Config) -> Ran:
     ran = Ran({}, {}, {}, {})
     for component in create_pipeline(config, at).components:
         if component.id in (ids.PUSHER, ids.REPORT):
+            continue
+        if trained is not None and component.id in ids.TRAINERS.values():
+            made = trained.made.items()
+            ran.made |= {key: each for key, each in made if key[0] == component.id}
             continue
         inputs = {
             name: ran.made[channel.producer_component_id, channel.output_key]

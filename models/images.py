@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from models.orientation import exif_orientation, upright
@@ -50,7 +52,7 @@ def preprocess_images(encoded: tf.Tensor, image_shape: tuple[int, int, int]) -> 
         raise ValueError(f"image_shape must end in 1 or 3 channels. Received: {image_shape}")
 
     def one(index: tf.Tensor, turn: tf.Tensor, results: tf.TensorArray):
-        image = encoded[index]
+        image = _Image(*(each[index] for each in (encoded, *headers)))
         sides = _sides(image)
         with tf.control_dependencies([turn]):
             pixels = _fit(_decode(image, sides), height, width)
@@ -66,6 +68,7 @@ def preprocess_images(encoded: tf.Tensor, image_shape: tuple[int, int, int]) -> 
 
     # Hundreds of tiny operations per image: on an accelerator each would be a round trip.
     with tf.device("/CPU:0"):
+        headers = _headers(encoded)
         count = tf.shape(encoded)[0]
         results = tf.TensorArray(tf.uint8, count, element_shape=image_shape)
         _, _, results = tf.while_loop(
@@ -80,35 +83,50 @@ def preprocess_images(encoded: tf.Tensor, image_shape: tuple[int, int, int]) -> 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes one PNG or JPEG, string [], into upright uint8 [h, w, 3]; errors as above."""
-    return _decode(encoded, _sides(encoded))
+    image = _only(encoded)
+    return _decode(image, _sides(image))
 
 
-def check_image(encoded: tf.Tensor) -> tf.Tensor:
-    """Fails as `decode_image` does, at less than half the work for a JPEG; a number, int32 [].
+def check_images(encoded: tf.Tensor, at_a_time: int = _AT_A_TIME) -> tf.Tensor:
+    """Fails as `preprocess_images` does, at less than half the work for JPEGs.
 
     An eighth of each side is made of a JPEG: all its bytes are read, few of its pixels computed.
-    """
-    sides = _sides(encoded)
-    with tf.control_dependencies([sides]):  # which are refused first
-        encoded = tf.identity(encoded)
 
-    def jpeg() -> tf.Tensor:
+    Args:
+        encoded: string [N].
+        at_a_time: images that are decoded at a time.
+
+    Returns:
+        numbers, int32 [N], that say nothing.
+    """
+    headers = _headers(encoded)
+
+    def jpeg(image: _Image) -> tf.Tensor:
+        with tf.control_dependencies([_sides(image)]):  # which are refused first
+            encoded = tf.identity(image.encoded)
         return tf.io.decode_jpeg(
             encoded, channels=3, ratio=8, fancy_upscaling=False, name=_UNDECODABLE
         )
 
-    def png() -> tf.Tensor:
-        return tf.io.decode_png(encoded, channels=4, name=_UNDECODABLE)
+    def png(image: _Image) -> tf.Tensor:
+        return tf.io.decode_png(image.encoded, channels=4, name=_UNDECODABLE)
 
-    return tf.size(tf.cond(_starts_with(encoded, _PNG), png, jpeg))
+    def one(image: _Image) -> tf.Tensor:
+        return tf.size(tf.cond(image.is_png, lambda: png(image), lambda: jpeg(image)))
+
+    return tf.map_fn(
+        one,
+        _Image(encoded, *headers),
+        fn_output_signature=tf.int32,
+        parallel_iterations=at_a_time,
+    )
 
 
-def _decode(encoded: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
+def _decode(image: _Image, sides: tf.Tensor) -> tf.Tensor:
     with tf.control_dependencies([sides]):  # which are refused first
-        encoded = tf.identity(encoded)
-    is_png = _starts_with(encoded, _PNG)
-    pixels = tf.cond(is_png, lambda: _decode_png(encoded), lambda: _decode_jpeg(encoded))
-    pixels = upright(pixels, exif_orientation(encoded, is_png))
+        encoded = tf.identity(image.encoded)
+    pixels = tf.cond(image.is_png, lambda: _decode_png(encoded), lambda: _decode_jpeg(encoded))
+    pixels = upright(pixels, exif_orientation(encoded, image.is_png))
     return tf.ensure_shape(pixels, [None, None, 3])
 
 
@@ -119,13 +137,14 @@ def upright_sizes(encoded: tf.Tensor) -> tf.Tensor:
     Reads their headers only; errors as above for those that have none.
     """
 
-    def one(image: tf.Tensor) -> tf.Tensor:
+    def one(image: _Image) -> tf.Tensor:
         sides = _sides(image)
-        orientation = exif_orientation(image, _starts_with(image, _PNG))
+        orientation = exif_orientation(image.encoded, image.is_png)
         return tf.where(orientation >= 5, sides[::-1], sides)
 
     with tf.device("/CPU:0"):
-        return tf.map_fn(one, encoded, fn_output_signature=tf.TensorSpec([2], tf.int32))
+        given = _Image(encoded, *_headers(encoded))
+        return tf.map_fn(one, given, fn_output_signature=tf.TensorSpec([2], tf.int32))
 
 
 def pack_pixels(pixels: tf.Tensor) -> tf.Tensor:
@@ -163,35 +182,62 @@ def reason_unusable(encoded: bytes) -> str | None:
     return None
 
 
-def _sides(encoded: tf.Tensor) -> tf.Tensor:
-    """Height and width in an image's header, int32 [2]; refuses what is not to be decoded."""
+class _Image(NamedTuple):
+    """One image, or N of them along the first axis."""
+
+    encoded: tf.Tensor  # string []
+    is_png: tf.Tensor  # bool []
+    png_sides: tf.Tensor  # int32 [2], height and width of a PNG, and 0 of a JPEG
+
+
+def _headers(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """`is_png` and `png_sides` of images, string [N]; refuses what is not to be decoded.
+
+    For all of them at once: of a thumbnail looking at its header takes as long as decoding it.
+    """
     is_png = _starts_with(encoded, _PNG)
     known = tf.debugging.Assert(
-        is_png | _starts_with(encoded, _JPEG), ["images: not a PNG or JPEG image"]
+        tf.reduce_all(is_png | _starts_with(encoded, _JPEG)), ["images: not a PNG or JPEG image"]
     )
+    whole = tf.debugging.Assert(
+        tf.reduce_all(~is_png | (tf.strings.length(encoded) >= _IHDR_END)),
+        ["images: truncated PNG image"],
+    )
+    # Something to read of each, however short.
+    head = tf.strings.join([tf.strings.substr(encoded, 0, _IHDR_END), b"\0" * _IHDR_END])
+    sides = tf.io.decode_raw(tf.strings.substr(head, 16, 8), tf.int32, little_endian=False)
+    sides = tf.where(is_png[:, None], sides[:, ::-1], 0)
+    with tf.control_dependencies([known, whole]):
+        return tf.identity(is_png), _bounded(sides)
 
-    def png() -> tf.Tensor:
-        whole = tf.debugging.Assert(
-            tf.strings.length(encoded) >= _IHDR_END, ["images: truncated PNG image"]
-        )
-        with tf.control_dependencies([whole]):
-            width_height = tf.strings.substr(encoded, 16, 8)
-        return tf.io.decode_raw(width_height, tf.int32, little_endian=False)[::-1]
+
+def _only(encoded: tf.Tensor) -> _Image:
+    """One image, string []."""
+    is_png, sides = _headers(encoded[None])
+    return _Image(encoded, is_png[0], sides[0])
+
+
+def _sides(image: _Image) -> tf.Tensor:
+    """Height and width in an image's header, int32 [2]; refuses what is not to be decoded."""
 
     def jpeg() -> tf.Tensor:
-        return tf.image.extract_jpeg_shape(encoded, name=_UNDECODABLE)[:2]
+        shape = tf.image.extract_jpeg_shape(image.encoded, name=_UNDECODABLE)
+        return _bounded(shape[:2])
 
-    with tf.control_dependencies([known]):
-        sides = tf.ensure_shape(tf.cond(is_png, png, jpeg), [2])
+    return tf.ensure_shape(tf.cond(image.is_png, lambda: image.png_sides, jpeg), [2])
+
+
+def _bounded(sides: tf.Tensor) -> tf.Tensor:
+    """int32 [..., 2] as they are, where none announces too many pixels."""
     # A side beyond 2^31 reads as a negative number; one of 0 is left to the decoder.
-    fits = tf.reduce_all(sides >= 0) & (_count(sides) <= MAX_PIXELS)
+    fits = tf.reduce_all(sides >= 0) & tf.reduce_all(_count(sides) <= MAX_PIXELS)
     bounded = tf.debugging.Assert(fits, [f"images: more than {MAX_PIXELS} pixels:", sides])
     with tf.control_dependencies([bounded]):
         return tf.identity(sides)
 
 
 def _count(sides: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_prod(tf.cast(sides, tf.int64))
+    return tf.reduce_prod(tf.cast(sides, tf.int64), axis=-1)
 
 
 def _decode_png(encoded: tf.Tensor) -> tf.Tensor:

@@ -194,13 +194,8 @@ def _assignment(
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def assign(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         parsed = parsing.parse(records, names, label_type)
-        sizes = tf.map_fn(
-            images.check_image,
-            tf.boolean_mask(parsed.images, parsed.usable),
-            parallel_iterations=_DECODERS,
-            fn_output_signature=tf.int32,
-        )
-        with tf.control_dependencies([sizes]):
+        usable = tf.boolean_mask(parsed.images, parsed.usable)
+        with tf.control_dependencies([images.check_images(usable, _DECODERS)]):
             key = parsed.images if partition_feature else records
             buckets = tf.strings.to_hash_bucket_fast(key, num_buckets)
         unusable = tf.constant(_UNUSABLE, tf.int64)

@@ -226,7 +226,7 @@ def test_damaged_files_are_decoded_or_refused_by_name():
         encode(smooth(24, 24, 4), "CMYK", "JPEG"),
         encode(smooth(24, 24), format="JPEG", progressive=True),
     ]
-    check = tf.function(images.check_image, input_signature=[tf.TensorSpec([], tf.string)])
+    check = tf.function(images.check_images, input_signature=[tf.TensorSpec([None], tf.string)])
     rng = np.random.default_rng(0)
     refused = []
     for i in range(3000):
@@ -242,8 +242,8 @@ def test_damaged_files_are_decoded_or_refused_by_name():
             refused.append(error.message)
             # What ingestion asks before any image is decoded says the same.
             with pytest.raises(tf.errors.InvalidArgumentError):
-                check(bytes(damaged))
+                check([bytes(damaged)])
         else:
-            check(bytes(damaged))
+            check([bytes(damaged)])
     assert all("images" in message for message in refused)
     assert 1000 < len(refused) < 3000
