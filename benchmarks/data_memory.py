@@ -24,6 +24,7 @@ from pipeline import component_ids as ids
 COUNTS = (2_000, 20_000, 60_000)
 _KIND = Kind(300, 256, "JPEG", 256)
 _HELD_OUT = 20  # one in so many
+_BEFORE = "in front of them"
 _STAGES = (
     *(ids.EXAMPLE_GEN, ids.STATISTICS_GEN, ids.TRANSFORM, ids.TRAINERS["vqvae"]),
     *(ids.TOKENIZER, ids.TRAINERS["prior"], ids.EVALUATOR),
@@ -31,12 +32,13 @@ _STAGES = (
 
 
 def measure(count: int) -> dict[str, float]:
-    """Stage -> most MiB in memory while it ran."""
+    """Stage -> most MiB in memory while it ran, and what Python and the libraries took."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "data")
         write(_KIND, count, data, _HELD_OUT)
         ran = stages.run(data, Path(folder), stages.configuration(_KIND.target))
-    return {stage: ran.peak[stage] / 2**20 for stage in _STAGES}
+    peaks = {_BEFORE: ran.before, **ran.peak}
+    return {each: peaks[each] / 2**20 for each in (_BEFORE, *_STAGES)}
 
 
 def main() -> None:
@@ -62,9 +64,10 @@ def main() -> None:
         "before have left; one image in twenty is held out. The VQ-VAE's Trainer holds a block of "
         "shuffled images and reads the next, of 256 MiB each (`training.shuffle_mib`).\n"
     )
-    print(f"| images | {' | '.join(_STAGES)} |\n|{'---|' * (len(_STAGES) + 1)}")
+    columns = (_BEFORE, *_STAGES)
+    print(f"| images | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
     for each, peaks in found.items():
-        print(f"| {each:,} | {' | '.join(f'{peaks[stage]:,.0f}' for stage in _STAGES)} |")
+        print(f"| {each:,} | {' | '.join(f'{peaks[stage]:,.0f}' for stage in columns)} |")
 
 
 if __name__ == "__main__":

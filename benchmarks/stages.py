@@ -47,6 +47,7 @@ class Ran(NamedTuple):
     seconds: dict[str, float]  # of CPU time
     passed: dict[str, float]  # by the clock
     peak: dict[str, int]  # bytes in memory at most, with what the process had before
+    before: int  # bytes in memory in front of the first
 
 
 def run(data: Path, folder: Path, config: Config, trained: Ran | None = None) -> Ran:
@@ -55,7 +56,7 @@ def run(data: Path, folder: Path, config: Config, trained: Ran | None = None) ->
         str(folder / name) for name in ("artifacts", "checkpoints", "serving")
     )
     at = Run(str(data), artifacts, checkpoints, serving, run_key="", baseline_version=0, push_id="")
-    ran = Ran({}, {}, {}, {})
+    ran = Ran({}, {}, {}, {}, _memory("VmRSS"))
     for component in create_pipeline(config, at).components:
         if component.id in (ids.PUSHER, ids.REPORT):
             continue
@@ -78,13 +79,13 @@ def run(data: Path, folder: Path, config: Config, trained: Ran | None = None) ->
         _executor(component, folder).Do(inputs, outputs, dict(component.exec_properties))
         ran.seconds[component.id] = time.process_time() - started
         ran.passed[component.id] = time.perf_counter() - began
-        ran.peak[component.id] = _peak()
+        ran.peak[component.id] = _memory("VmHWM")
     return ran
 
 
-def _peak() -> int:
+def _memory(kind: str) -> int:
     status = Path("/proc/self/status").read_text(encoding="ascii")
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    (line,) = (line for line in status.splitlines() if line.startswith(f"{kind}:"))
     return int(line.split()[1]) * 1024
 
 

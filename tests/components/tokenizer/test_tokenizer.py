@@ -11,8 +11,11 @@ from tfx_bsl.tfxio import dataset_options
 
 from components import features
 from components.errors import PipelineError
+from components.record_files import Writer
 from components.tokenizer import component, executor
-from tests.fixtures.examples import write_images
+from models.vqvae import VQVAE
+from tests.fixtures import small_release, tiny_models
+from tests.fixtures.examples import tell, write_images
 
 HEIGHT, WIDTH = 6, 4
 
@@ -74,7 +77,7 @@ def tokenize(folder, examples, model, num_codes=256, batch_size=32):
     return output
 
 
-def read(artifact, split, dtype):
+def read(artifact, split, dtype, shape=(3, 2)):
     """{label: codes} of all records of a split."""
     found = {}
     for file in sorted(Path(artifact.uri, f"Split-{split}").iterdir()):
@@ -84,7 +87,7 @@ def read(artifact, split, dtype):
             (label,) = feature["label"].int64_list.value
             (codes,) = feature["codes"].bytes_list.value
             assert label not in found
-            found[label] = np.frombuffer(codes, dtype).reshape(3, 2)
+            found[label] = np.frombuffer(codes, dtype).reshape(shape)
     return found
 
 
@@ -102,6 +105,32 @@ def test_codes_stay_with_their_labels_in_every_split(tmp_path, model, offset, nu
     assert sorted(path.name for path in Path(output.uri).iterdir()) == [
         *("Split-eval", "Split-train", "contents.json")
     ]
+
+
+def test_the_codes_of_encoded_images_are_those_that_are_served(tmp_path):
+    served = small_release.export(tmp_path, VQVAE(small_release.network(), 0.08))
+    model, examples = standard_artifacts.Model(), standard_artifacts.Examples()
+    model.uri, examples.uri = str(tmp_path / "model"), str(tmp_path / "transformed")
+    Path(model.uri).mkdir()
+    (tmp_path / "combined").rename(tmp_path / "model" / "Format-Serving")
+    examples.split_names = artifact_utils.encode_split_names(["train"])
+    split = tmp_path / "transformed" / "Split-train"
+    split.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    sides = [(8, 8), (20, 13), (9, 31), (16, 16), (8, 12)]
+    pictures = [
+        tiny_models.png(random.integers(0, 256, (*side, 3), np.uint8), kind)
+        for side in sides
+        for kind in ("PNG", "JPEG")
+    ]
+    with Writer(str(split / "images.tfrecord"), str(tmp_path)) as writer:
+        labels = np.arange(len(pictures))
+        writer.write({"image": np.array(pictures, object), "label": labels})
+    tell(tmp_path / "transformed", "encoded")
+    codes = read(tokenize(tmp_path, examples, model, 8), "train", "u1", (4, 4))
+    encode = tf.saved_model.load(str(served / "encode")).signatures["serving_default"]
+    expected = encode(images=tf.constant(pictures))["codes"].numpy()
+    np.testing.assert_array_equal([codes[label] for label in labels], expected)
 
 
 def test_stock_readers_find_the_codes(tmp_path, model):
