@@ -25,7 +25,8 @@ _SHOWN = 5  # classes that a message names
     "--source",
     type=UserPath(path_type=Path),
     metavar="DIR",
-    help="Folder to read: required for idx and folder, optional for fashion-mnist and tfds:NAME.",
+    help="Folder to read: required for cifar10, idx and folder, optional for fashion-mnist and "
+    "tfds:NAME.",
 )
 def data(name: str, out: Path, source: Path | None) -> None:
     """Writes the data set NAME to the folder OUT, as TFRecords for `vqvae run --data OUT`.
@@ -35,6 +36,8 @@ def data(name: str, out: Path, source: Path | None) -> None:
       digits         1,797 handwritten digits of 8×8, embedded
       fashion-mnist  70,000 images of clothing, 28×28; from the Debian package
                      dataset-fashion-mnist, or from --source
+      cifar10        60,000 images of ten classes, 32×32 in colour: the binary version,
+                     data_batch_1.bin to data_batch_5.bin and test_batch.bin
       idx            MNIST-format files: train-images-idx3-ubyte[.gz],
                      train-labels-idx1-ubyte[.gz], t10k-images-…, t10k-labels-…
       folder         image files; subfolders, sorted, are the classes 0, 1, …;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config.config import ConfigError
+from pipeline.datasets.cifar10 import open_cifar10
 from pipeline.datasets.digits import open_digits
 from pipeline.datasets.folder import open_folder
 from pipeline.datasets.idx import open_fashion_mnist, open_idx
@@ -18,7 +19,7 @@ def open_source(name: str, source: Path | None, progress: Progress) -> Source:
     """Finds the images that `name` and `source` stand for.
 
     Args:
-        name: `digits`, `fashion-mnist`, `idx`, `folder` or `tfds:NAME`.
+        name: `digits`, `fashion-mnist`, `cifar10`, `idx`, `folder` or `tfds:NAME`.
         source: folder to read from, for the names that read one.
         progress: told of the reading where it takes time.
 
@@ -35,6 +36,8 @@ def open_source(name: str, source: Path | None, progress: Progress) -> Source:
         return open_digits()
     if name == "fashion-mnist":
         return open_fashion_mnist(source, progress)
+    if name == "cifar10":
+        return open_cifar10(_required(name, source), progress)
     if name == "idx":
         return open_idx(_required(name, source), progress)
     if name == "folder":
@@ -42,7 +45,7 @@ def open_source(name: str, source: Path | None, progress: Progress) -> Source:
     if name.startswith("tfds:") and name != "tfds:":
         return open_tfds(name.removeprefix("tfds:"), source)
     raise ConfigError(
-        f"unknown data set {name!r}; known: digits, fashion-mnist, idx, folder, tfds:NAME"
+        f"unknown data set {name!r}; known: digits, fashion-mnist, cifar10, idx, folder, tfds:NAME"
     )
 
 

@@ -58,9 +58,10 @@ def write_dataset(
     several writers of the same data one wins and the others find it done.
 
     Args:
-        name: `digits`, `fashion-mnist`, `idx`, `folder` or `tfds:NAME`.
+        name: `digits`, `fashion-mnist`, `cifar10`, `idx`, `folder` or `tfds:NAME`.
         out: folder to make; may exist only empty or with this very data set.
-        source: folder that `idx` and `folder` read, and `fashion-mnist` and `tfds:` may.
+        source: folder that `cifar10`, `idx` and `folder` read, and `fashion-mnist` and `tfds:`
+            may.
         images_per_shard: images in one TFRecord file at most.
         progress: called as work goes on.
 
