@@ -123,30 +123,46 @@ def at_once(held: FileContents, most: int) -> int:
     return max(1, min(most, _BATCH_BYTES // max(held.longest, 1)))
 
 
-def batches(
-    file: str, size: int, parse: Callable[[tf.Tensor], Any], wrong: str, again: str
-) -> Iterator[Any]:
-    """Yields what `parse` makes of batches of `size` records, while the next one is made.
+class Batches:
+    """Yields what `parse` makes of batches of records, file after file, while the next is made.
+
+    Made once for all files: tracing how images are decoded takes as long as a thousand of them.
 
     Args:
         parse: of serialized Examples, string `[N]`; in a graph.
-        wrong: what it means that `parse` refuses a batch.
+        wrong: what it means that `parse` refuses a batch, after the name of the file.
         again: what would write the file anew.
-
-    Raises:
-        PipelineError: the file is damaged, or `parse` refuses what is in it.
     """
-    found = iter(record_files.read_records(file).batch(size).map(parse).prefetch(2))
-    while True:
-        try:
-            batch = next(found, None)
-        except tf.errors.DataLossError as error:
-            raise PipelineError(f"{file} is damaged; {again}") from error
-        except tf.errors.InvalidArgumentError as error:
-            raise PipelineError(f"{file} {wrong}") from error
-        if batch is None:
-            return
-        yield batch
+
+    def __init__(self, parse: Callable[[tf.Tensor], Any], wrong: str, again: str):
+        self._wrong, self._again = wrong, again
+        self._file, self._size = tf.Variable(""), tf.Variable(1, dtype=tf.int64)
+        self._dataset = (
+            tf.data.Dataset.from_tensors(0)
+            .flat_map(lambda _: record_files.read_records(self._file).batch(self._size))
+            .map(parse)
+            .prefetch(2)
+        )
+
+    def of(self, file: str, size: int) -> Iterator[Any]:
+        """The batches of one file, of `size` records; to be read to the end before the next.
+
+        Raises:
+            PipelineError: the file is damaged, or `parse` refuses what is in it.
+        """
+        self._file.assign(file)
+        self._size.assign(size)
+        found = iter(self._dataset)
+        while True:
+            try:
+                batch = next(found, None)
+            except tf.errors.DataLossError as error:
+                raise PipelineError(f"{file} is damaged; {self._again}") from error
+            except tf.errors.InvalidArgumentError as error:
+                raise PipelineError(f"{file} {self._wrong}") from error
+            if batch is None:
+                return
+            yield batch
 
 
 class _Told(beam.DoFn):

@@ -65,16 +65,18 @@ class HeldOut(beam.DoFn):
     def setup(self) -> None:
         # In every process that goes on to compute the predictions.
         full_float32()
-
-    def process(self, file: str) -> Iterator[tfma.Extracts]:
         read = parser(self._shape, self._pixels)
 
         def parse(records: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"records": records, **read(records)}
 
         size = "×".join(map(str, self._shape))
-        wrong = f"does not hold images of {size}; run Transform again"
-        for batch in per_file.batches(file, self._size, parse, wrong, again="run Transform again"):
+        again = "run Transform again"
+        wrong = f"does not hold images of {size}; {again}"
+        self._batches = per_file.Batches(parse, wrong, again)
+
+    def process(self, file: str) -> Iterator[tfma.Extracts]:
+        for batch in self._batches.of(file, self._size):
             labels = batch[features.LABEL].numpy()
             if self._pixels == "stored":
                 records = batch["records"].numpy()

@@ -77,16 +77,11 @@ class _Read(beam.DoFn):
     """Reads a file of records in batches, as Arrow's columns."""
 
     def setup(self) -> None:
+        again = "run ImageExampleGen again"
         self._decoder = example_coder.ExamplesToRecordBatchDecoder()
+        self._batches = per_file.Batches(lambda records: records, f"is damaged; {again}", again)
 
     def process(self, element: tuple[str, FileContents]) -> Iterator[pa.RecordBatch]:
         file, held = element
-        again = "run ImageExampleGen again"
-        for records in per_file.batches(
-            file,
-            per_file.at_once(held, _BATCH),
-            lambda records: records,
-            wrong=f"is damaged; {again}",
-            again=again,
-        ):
+        for records in self._batches.of(file, per_file.at_once(held, _BATCH)):
             yield self._decoder.DecodeBatch(records.numpy())

@@ -76,20 +76,19 @@ class _Encode(beam.DoFn):
         # One model per process, however many threads work in it.
         self._model = self._shared.acquire(lambda: tf.saved_model.load(self._model_path))
         self._signature = self._model.signatures[SIGNATURE]
-        self._image_shape = self._signature.structured_input_signature[1]["images"].shape[1:]
+        shape = tuple(self._signature.structured_input_signature[1]["images"].shape[1:])
+        self._batches = per_file.Batches(
+            parser(shape, self._pixels),
+            wrong=f"does not hold images of {'×'.join(map(str, shape))}, which the model takes; "
+            "train it on the output of the same Transform",
+            again="run Transform again",
+        )
 
     def process(self, job: FileJob) -> Iterator[SplitContents]:
         held = SplitContents()
-        size = "×".join(map(str, self._image_shape))
+        size = per_file.at_once(job.held, self._batch_size)
         with Writer(job.target, job.unfinished) as writer:
-            for batch in per_file.batches(
-                job.source,
-                per_file.at_once(job.held, self._batch_size),
-                parser(tuple(self._image_shape), self._pixels),
-                wrong=f"does not hold images of {size}, which the model takes; train it on the "
-                "output of the same Transform",
-                again="run Transform again",
-            ):
+            for batch in self._batches.of(job.source, size):
                 codes = self._signature(images=batch[features.IMAGE])["codes"].numpy()
                 labels = batch[features.LABEL].numpy()
                 writer.write({features.CODES: self._checked(codes), features.LABEL: labels})

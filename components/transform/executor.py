@@ -99,11 +99,15 @@ class _Transform(beam.DoFn):
         self._batch_size = batch_size
         self._images = beam.metrics.Metrics.counter("Transform", "images")
 
+    def setup(self) -> None:
+        self._decoded, self._encoded = self._read(decode=True), self._read(decode=False)
+
     def process(self, job: FileJob) -> Iterator[SplitContents]:
         analyzed = job.split == _ANALYZED
         contents = SplitContents()
         with Writer(job.target, job.unfinished) as writer:
-            for batch in self._batches(job, decode=self._store or analyzed):
+            read = self._decoded if self._store or analyzed else self._encoded
+            for batch in read.of(job.source, per_file.at_once(job.held, self._batch_size)):
                 image = batch["pixels" if self._store else "encoded"].numpy()
                 label = batch["label"].numpy()
                 writer.write({features.IMAGE: image, features.LABEL: label})
@@ -115,7 +119,7 @@ class _Transform(beam.DoFn):
         contents.files = {os.path.basename(job.target): writer.contents}
         yield contents
 
-    def _batches(self, job: FileJob, decode: bool) -> Iterator[dict[str, tf.Tensor]]:
+    def _read(self, decode: bool) -> per_file.Batches:
         def parse(records):
             inputs = tf.io.parse_example(records, self._spec)
             encoded = preprocessing.encoded(inputs)
@@ -124,9 +128,7 @@ class _Transform(beam.DoFn):
                 found["pixels"] = images.preprocess_images(encoded, self._shape)
             return found
 
-        return per_file.batches(
-            job.source,
-            per_file.at_once(job.held, self._batch_size),
+        return per_file.Batches(
             parse,
             wrong="holds what is no PNG or JPEG image; run ImageExampleGen again",
             again="run ImageExampleGen again",

@@ -45,7 +45,7 @@ def open_cifar10(folder: Path, progress: Progress) -> Source:
     for done, name in enumerate(names):
         progress("checking CIFAR-10", done, len(names))
         for block in _blocks(folder / name):
-            digest.update(block)
+            digest.update(block.data)
     return Source(
         name="cifar10",
         fingerprint=digest.hexdigest(),
