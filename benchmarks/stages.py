@@ -62,7 +62,7 @@ def run(data: Path, folder: Path, config: Config, trained: Ran | None = None) ->
             continue
         if trained is not None and component.id in ids.TRAINERS.values():
             made = trained.made.items()
-            ran.made |= {key: each for key, each in made if key[0] == component.id}
+            ran.made.update({key: each for key, each in made if key[0] == component.id})
             continue
         inputs = {
             name: ran.made[channel.producer_component_id, channel.output_key]
