@@ -78,9 +78,10 @@ def preprocess_images(encoded: tf.Tensor, image_shape: tuple[int, int, int]) -> 
         return results.stack()
 
 
-def decode_image(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes one PNG or JPEG, string [], into upright uint8 [h, w, 3]; errors as above."""
-    return _decode(encoded, _sides(encoded))
+def decode_image(encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
+    """Decodes one PNG or JPEG, string [], into upright uint8 [h, w, channels]; errors as above."""
+    pixels = _decode(encoded, _sides(encoded))
+    return _luma(pixels) if channels == 1 else pixels
 
 
 def check_image(encoded: tf.Tensor) -> tf.Tensor:

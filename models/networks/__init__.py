@@ -37,3 +37,14 @@ def largest_activation(config: ModelConfig, height: int, width: int) -> int:
     """Numbers in the largest tensor inside both, for an image of `height` × `width` pixels."""
     largest = _MODULES[config.encoder.kind].largest_activation
     return max(largest(each, height, width) for each in (config.encoder, config.decoder_network))
+
+
+def reach(config: ModelConfig) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """How far the encoder and the decoder see.
+
+    Returns:
+        For each the rows and columns of codes on every side that decide a code, or the pixels of
+        a code; None where all of an image does.
+    """
+    of_kind = _MODULES[config.encoder.kind].reach
+    return of_kind(config.encoder), of_kind(config.decoder_network)

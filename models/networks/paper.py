@@ -131,6 +131,20 @@ def largest_activation(config: EncoderConfig, height: int, width: int) -> int:
     return math.ceil(height * width * units / math.prod(config.strides[0]))
 
 
+def reach(config: EncoderConfig) -> tuple[int, int]:
+    """Rows and columns of codes on each side that decide a code, or the pixels of a code.
+
+    A convolution of 3 positions at the resolution of the codes sees one more on each side: there
+    is one in every residual block, one besides, and one for each halving of the other axis alone.
+    All halvings of an axis together see less than one more code, 2^n - 1 pixels of 2^n.
+    """
+    rows, columns = (
+        config.residual_blocks + 1 + sum(1 if stride == 1 else 0 for stride in axis) + (2 in axis)
+        for axis in zip(*config.strides, strict=True)
+    )
+    return rows, columns
+
+
 def _kernel(strides: tuple[int, int]) -> tuple[int, int]:
     """4 pixels on an axis that halves; on one that stays 3, which have a centre."""
     rows, columns = strides

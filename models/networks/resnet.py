@@ -213,6 +213,10 @@ def largest_activation(config: EncoderConfig, height: int, width: int) -> int:
     return max(sizes)
 
 
+def reach(config: EncoderConfig) -> None:
+    """None: group normalization, and attention, see all of an image."""
+
+
 def _units(config: EncoderConfig) -> list[int]:
     """Channels at each resolution, that of the images first."""
     default = [min(2 ** (level // 2), 4) for level in range(len(config.strides) + 1)]
