@@ -3,68 +3,25 @@
 from __future__ import annotations
 
 import math
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+from models.encoder_config import DecoderConfig, EncoderConfig
+from models.section import Fraction, Positive, Section
 
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors, values do not change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-    @model_validator(mode="before")
-    @classmethod
-    def _as_yaml_means(cls, values: Any) -> Any:
-        """A section without entries, null in YAML, has its defaults; `yes` is not the number 1."""
-        if not isinstance(values, dict):
-            return values
-        kept = {}
-        for name, value in values.items():
-            field = cls.model_fields.get(name)
-            kinds = set() if field is None else _kinds(field.annotation)
-            sections = any(issubclass(kind, BaseModel | dict) for kind in kinds)
-            if value is None and sections and type(None) not in kinds:
-                continue
-            if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
-                raise ValueError(
-                    f"{name} is a number; YAML reads yes, no, on and off as true and false. "
-                    f"Received: {str(value).lower()}"
-                )
-            kept[name] = value
-        return kept
-
-
-def _kinds(annotation: Any) -> set[type]:
-    """The classes that a value of a field may have."""
-    if get_origin(annotation) is Annotated:
-        return _kinds(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return set().union(*(_kinds(each) for each in get_args(annotation)))
-    if get_origin(annotation) is Literal:
-        return {type(each) for each in get_args(annotation)}
-    kind = get_origin(annotation) or annotation
-    return {kind} if isinstance(kind, type) else set()
-
-
-class EncoderConfig(Section):
-    """Strided 4×4 convolutions, then residual blocks (van den Oord et al. 2017, section 4.1)."""
-
-    # Image side / code side; one strided convolution per factor of two. Default 4.
-    downsampling: Literal[2, 4, 8, 16] = 4
-    # Channels of every hidden layer, but for the one below. Default 128.
-    hidden_units: Positive = 128
-    # Channels of the first strided convolution. Default null: half of `hidden_units`, as its
-    # resolution is the largest and a channel costs the most there.
-    first_units: Positive | None = None
-    # Residual 3×3 / 1×1 blocks after the strided convolutions. Default 2.
-    residual_blocks: Annotated[int, Field(ge=0)] = 2
-    # Channels inside a residual block. Default 32.
-    residual_units: Positive = 32
+__all__ = [
+    "DecoderConfig",
+    "EncoderConfig",
+    "Fraction",
+    "ImageShape",
+    "ModelConfig",
+    "NetworkConfig",
+    "Positive",
+    "PriorConfig",
+    "QuantizerConfig",
+    "Section",
+]
 
 
 class QuantizerConfig(Section):
@@ -128,25 +85,24 @@ class QuantizerConfig(Section):
         return self.kind == "fsq" or self.kmeans_iterations > 0
 
 
-class DecoderConfig(Section):
-    """The encoder mirrored, with transposed convolutions; sizes are the encoder's."""
-
-    # Distribution of a pixel given the codes. `gaussian`: squared error, one variance for all.
-    # `categorical`: a softmax over the 256 grey levels. `logistic_mixture`: a discretised
-    # mixture of logistics, green conditioned on red and blue on both. Default gaussian.
-    # The first is trained in squared error / data variance, the others in nats per pixel value,
-    # so the same commitment weighs differently beside them.
-    likelihood: Literal["gaussian", "categorical", "logistic_mixture"] = "gaussian"
-    # Components of `logistic_mixture`. Default 10.
-    mixture_components: Positive = 10
-
-
 class ModelConfig(Section):
     """The VQ-VAE."""
 
     encoder: EncoderConfig = EncoderConfig()
     quantizer: QuantizerConfig = QuantizerConfig()
     decoder: DecoderConfig = DecoderConfig()
+
+    @model_validator(mode="after")
+    def _decoder_fits(self) -> ModelConfig:
+        self.decoder_network.check("decoder.")
+        return self
+
+    @property
+    def decoder_network(self) -> EncoderConfig:
+        """Sizes of the decoder, as those of the encoder that it mirrors."""
+        given = self.decoder.model_dump(exclude={"likelihood", "mixture_components"})
+        own = {name: value for name, value in given.items() if value is not None}
+        return self.encoder.model_copy(update={"first_units": None, **own})
 
 
 class PriorConfig(Section):
@@ -202,20 +158,23 @@ class NetworkConfig(Section):
 
     @model_validator(mode="after")
     def _divisible(self) -> NetworkConfig:
-        factor = self.model.encoder.downsampling
-        if self.image.height % factor or self.image.width % factor:
+        encoder, image = self.model.encoder, self.image
+        rows, columns = encoder.factors
+        if image.height % rows or image.width % columns:
+            sides = "both sides must be multiples of it"
+            if rows != columns:
+                sides = f"the height must be a multiple of {rows}, the width of {columns}"
             raise ValueError(
-                f"images of {self.image.height}x{self.image.width} cannot be downsampled by "
-                f"{factor}: both sides must be multiples of it (data.image or "
-                "model.encoder.downsampling)"
+                f"images of {image.height}x{image.width} cannot be downsampled by "
+                f"{encoder.factors_text}: {sides} (data.image or model.encoder.downsampling)"
             )
         return self
 
     @property
     def code_grid(self) -> tuple[int, int]:
         """Rows and columns of the positions that have codes."""
-        factor = self.model.encoder.downsampling
-        return self.image.height // factor, self.image.width // factor
+        rows, columns = self.model.encoder.factors
+        return self.image.height // rows, self.image.width // columns
 
     @property
     def code_shape(self) -> tuple[int, ...]:

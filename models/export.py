@@ -24,6 +24,9 @@ Preprocess = Callable[[tf.Tensor], tf.Tensor]  # string [N] -> uint8 [N, H, W, C
 # [N], -1 for none.
 Parse = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
+# Nobody trains what is exported, and tracing gradients takes as long as all the rest.
+_FORWARD_ONLY = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+
 
 class _Exported(tf.Module):
     """What a SavedModel is made of: weights, and whatever else its signatures use."""
@@ -46,7 +49,9 @@ def export_vqvae(vqvae: VQVAE, directory: str) -> None:
     def pixels(images):
         return {"codes": vqvae.encode(_checked(images))}
 
-    tf.saved_model.save(_Exported(vqvae.variables), directory, signatures={"pixels": pixels})
+    tf.saved_model.save(
+        _Exported(vqvae.variables), directory, signatures={"pixels": pixels}, options=_FORWARD_ONLY
+    )
 
 
 def restore_vqvae(vqvae: VQVAE, directory: str) -> None:
@@ -93,16 +98,19 @@ def export_release(
             _Exported(encoder, **resources),
             encode_folder,
             signatures={"serving_default": encode, "pixels": pixels, "identity": identity},
+            options=_FORWARD_ONLY,
         )
         tf.saved_model.save(
             _Exported(decoder, release=version),
             decode_folder,
             signatures={"serving_default": decode, "identity": identity},
+            options=_FORWARD_ONLY,
         )
         tf.saved_model.save(
             _Exported([*decoder, *prior.variables], release=version),
             sample_folder,
             signatures={**sample, "identity": identity},
+            options=_FORWARD_ONLY,
         )
         tf.saved_model.save(
             _Exported([*vqvae.variables, *prior.variables], **resources),
@@ -115,6 +123,7 @@ def export_release(
                 "sample": sample["serving_default"],
                 "evaluate": _evaluate(vqvae, prior, parse),
             },
+            options=_FORWARD_ONLY,
         )
     known = {
         "codebook_sha256": sha256,

@@ -81,10 +81,11 @@ def preprocess_images(encoded: tf.Tensor, image_shape: tuple[int, int, int]) -> 
         return results.stack()
 
 
-def decode_image(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes one PNG or JPEG, string [], into upright uint8 [h, w, 3]; errors as above."""
+def decode_image(encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
+    """Decodes one PNG or JPEG, string [], into upright uint8 [h, w, channels]; errors as above."""
     image = _only(encoded)
-    return _decode(image, _sides(image))
+    pixels = _decode(image, _sides(image))
+    return _luma(pixels) if channels == 1 else pixels
 
 
 def check_images(encoded: tf.Tensor, at_a_time: int = _AT_A_TIME) -> tf.Tensor:

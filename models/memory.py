@@ -11,6 +11,7 @@ import math
 
 from models.config import NetworkConfig, PriorConfig
 from models.likelihoods import build_likelihood
+from models.networks import largest_activation
 
 # What the activations of one call may take, about: 256 MiB. Of large images fewer at once are no
 # slower on a CPU, whose caches hold more of them.
@@ -26,10 +27,9 @@ _ALIVE = 4
 def images_at_once(network: NetworkConfig, prior: PriorConfig | None = None) -> int:
     """Images for `VQVAE.measure`, and for `log_prob` of their codes where `prior` is given."""
     height, width, channels = network.image.hwc
-    # The parameters of the pixels, or a hidden layer at half of each side.
     outputs = build_likelihood(network.model.decoder, channels, 1.0).outputs_per_pixel
-    hidden = network.model.encoder.hidden_units / 4
-    at_once = _bounded(math.ceil(height * width * max(outputs, hidden)))
+    hidden = largest_activation(network.model, height, width)
+    at_once = _bounded(max(height * width * outputs, hidden))
     if prior is not None:
         num_codes = network.model.quantizer.num_codes
         at_once = min(at_once, codes_at_once(prior, network.code_shape, num_codes))

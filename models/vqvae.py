@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from models.config import NetworkConfig
 from models.likelihoods import build_likelihood
-from models.networks import Decoder, Encoder
+from models.networks import build_decoder, build_encoder
 from models.part import WHOLE, Part
 from models.precision import state_dtype
 from models.quantizers import build_quantizer
@@ -47,10 +47,10 @@ class VQVAE(keras.Model):
         self.config = config
         model = config.model
         with seeded(seed):
-            self.encoder = Encoder(model.encoder, model.quantizer.embedding_dim, recompute)
+            self.encoder = build_encoder(model, recompute)
             self.quantizer = build_quantizer(model.quantizer, seed=seed)
             self.likelihood = build_likelihood(model.decoder, config.image.channels, data_variance)
-            self.decoder = Decoder(model.encoder, self.likelihood.outputs_per_pixel, recompute)
+            self.decoder = build_decoder(model, self.likelihood.outputs_per_pixel, recompute)
             # Built at once, so that the order of the random draws does not depend on the caller.
             self.encoder(tf.zeros([1, *config.image.hwc]))
             self.decoder(tf.zeros([1, *config.code_grid, model.quantizer.embedding_dim]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ from pipeline.user_path import UserPath
 if TYPE_CHECKING:
     from pipeline.config.beam import BeamConfig
     from pipeline.inference.bulk_job import Summary
+    from pipeline.inference.found_images import NotAnImage
+
+    _Encoded = tuple[int, list[NotAnImage]]
 
 
 @click.command()
@@ -35,6 +39,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="With --data: leave out records that cannot be used, and list them in skipped.jsonl.",
 )
+@click.option(
+    "--tiles",
+    is_flag=True,
+    help="Keep IMAGES at their own sizes: encode each in overlapping tiles of the release's size.",
+)
 @model_options
 @config_option
 @overrides_option
@@ -43,6 +52,7 @@ def encode(
     data: Path | None,
     out: Path,
     skip_unusable: bool,
+    tiles: bool,
     where: ModelOptions,
     config: str,
     overrides: tuple[str, ...],
@@ -51,6 +61,7 @@ def encode(
 
     \b
     vqvae encode a.png photos/ --out codes.npz       every image, into one file of codes
+    vqvae encode --tiles large.jpg --out codes.npz   at its own size, not the release's
     vqvae encode --data data/mine --out codes/       every record, into many, by Beam
 
     Of a folder every image is taken, whatever its name and its format, as by `vqvae data folder`,
@@ -60,19 +71,18 @@ def encode(
     --set say where Beam runs (`beam`), and what the features of the records are called
     (`data.features`), if not as in the data that the release was trained on.
     """
+    if tiles and data is not None:
+        raise click.UsageError("--tiles is for IMAGES; leave it or --data out.")
     if data is not None:
         _refuse_both(images, "IMAGES")
-        _refuse_server(where)
+        _refuse_server(where, "--data")
         _print(_bulk_encode(where, data, out, skip_unusable, config, overrides), out)
         return
     if not images:
         raise click.UsageError("Name the IMAGES, or TFRecords with --data.")
     if skip_unusable:
         raise click.UsageError("--skip-unusable is for --data; leave the image out instead.")
-    with where.models("encode") as (models, errors), ProgressBar(errors, every=1) as bar:
-        from pipeline.inference import files
-
-        count, left_out = files.encode_files(models, images, out, bar.update)
+    count, left_out = (_encode_pictures if tiles else _encode_files)(where, images, out)
     if left_out:
         from pipeline.inference.found_images import listed
 
@@ -122,7 +132,7 @@ def decode(
     """
     if data is not None:
         _refuse_both(codes, "CODES")
-        _refuse_server(where)
+        _refuse_server(where, "--data")
         _print(_bulk_decode(where, data, out, force, config, overrides), out)
         return
     if codes is None:
@@ -177,6 +187,21 @@ def sample(
         draw = files.Draw(label, seed, temperature, top_k, top_p)
         written = files.sample_files(models, out, count, draw, bar.update)
     click.echo(f"{out}: {_counted(written)}")
+
+
+def _encode_files(where: ModelOptions, images: Sequence[Path], out: Path) -> _Encoded:
+    with where.models("encode") as (models, errors), ProgressBar(errors, every=1) as bar:
+        from pipeline.inference import files
+
+        return files.encode_files(models, images, out, bar.update)
+
+
+def _encode_pictures(where: ModelOptions, images: Sequence[Path], out: Path) -> _Encoded:
+    _refuse_server(where, "--tiles")
+    with where.on_disk("encode") as (models, errors), ProgressBar(errors, every=1) as bar:
+        from pipeline.inference import pictures
+
+        return pictures.encode_pictures(models, images, out, bar.update)
 
 
 def _bulk_encode(where, data, out, skip_unusable, config, overrides) -> Summary:
@@ -234,9 +259,9 @@ def _refuse_both(given: object, name: str) -> None:
         raise click.UsageError(f"Either {name} or --data, not both.")
 
 
-def _refuse_server(where: ModelOptions) -> None:
+def _refuse_server(where: ModelOptions, option: str) -> None:
     if where.server:
-        raise click.UsageError("--data uses a release on disk; leave --server out.")
+        raise click.UsageError(f"{option} uses a release on disk; leave --server out.")
 
 
 def _counted(count: int) -> str:

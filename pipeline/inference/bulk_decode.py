@@ -52,6 +52,12 @@ def decode_codes(
         data, out, lambda name: name.endswith(".npz"), (".npz",), "files of codes (*.npz)"
     )
     headers = {job: codes_file.read_header(Path(job.source)) for job in jobs}
+    for job, header in headers.items():
+        if header.in_tiles:
+            raise PipelineError(
+                f"{job.source}: its pictures were encoded in tiles; decode it by itself, without "
+                "--data"
+            )
     first, *others = jobs
     for job in others:
         if headers[job].codebook_sha256 != headers[first].codebook_sha256:
@@ -59,7 +65,7 @@ def decode_codes(
                 f"{job.source}: its codes are of another codebook than those of {first.source}; "
                 "decode them one folder at a time"
             )
-    _, _, version, sha256 = headers[first]
+    version, sha256 = headers[first].release, headers[first].codebook_sha256
     used, note = models_for(models, Path(first.source), sha256, version, chosen=chosen, force=force)
     summary = bulk_job.run(jobs, DecodeFile(used.release), out, beam_args, progress)
     summary.note = note

@@ -1,6 +1,6 @@
 """Codes on disk: one .npz file of plain arrays, read by `numpy.load` without pickle.
 
-    format           int    []                2
+    format           int    []                2, or 3 with `pixels_per_code`
     codes            uint   [N, h, w(, g)]    the smallest of 8, 16 and 32 bits that holds them
     names            str    [N]               of the images, `/` between folders
     sizes            int32  [N, 2]            height and width of each image as it came, upright;
@@ -9,6 +9,10 @@
     codebook_sha256  str    []                codes mean the same only where it is the same
     labels           int64  [N]               optional; -1 for an image without one
     records          int64  [N]               optional; place in the TFRecord file they came from
+    pixels_per_code  int64  [2]               only where pictures kept their sizes
+                                              (`vqvae encode --tiles`): rows and columns of pixels.
+                                              The codes of each begin at the first row and column;
+                                              behind them are zeros up to those of the largest
 
 Files without `format`, `sizes` and `names`, which earlier versions wrote, are read as well.
 """
@@ -28,7 +32,7 @@ import numpy as np
 from components import durable_files, features
 from components.errors import PipelineError
 
-FORMAT = 2
+FORMAT = 3
 # What the arrays of a file may take in memory together, codes counted as int32. Compressed
 # bytes say little: a few of them can announce a thousand times as many.
 MAX_BYTES = 4 << 30
@@ -43,8 +47,10 @@ _MEMBERS = {
     "codebook_sha256": ("U", 0),
     "labels": ("iu", 1),
     "records": ("iu", 1),
+    "pixels_per_code": ("iu", 1),
 }
 _REQUIRED = ("codes", "release", "codebook_sha256")
+_OPTIONAL = ("labels", "records", "pixels_per_code")
 # What zipfile, zlib and numpy raise for bytes that are not what they should be.
 _DAMAGED = (
     *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError),
@@ -64,6 +70,8 @@ class Codes:
         codebook_sha256: fingerprint of its codebook.
         labels: int64 [N], -1 for none; None where no image has one.
         records: int64 [N], the place of each in the TFRecord file it came from, or None.
+        pixels_per_code: int64 [2], rows and columns, of pictures that were encoded in tiles; else
+            None.
     """
 
     codes: np.ndarray
@@ -73,6 +81,7 @@ class Codes:
     codebook_sha256: str
     labels: np.ndarray | None = None
     records: np.ndarray | None = None
+    pixels_per_code: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -85,6 +94,7 @@ class Header(NamedTuple):
     code_shape: tuple[int, ...]
     release: int
     codebook_sha256: str
+    in_tiles: bool
 
 
 def write(path: Path, codes: Codes) -> None:
@@ -94,14 +104,14 @@ def write(path: Path, codes: Codes) -> None:
         PipelineError: it cannot be written.
     """
     arrays = {
-        "format": np.int64(FORMAT),
+        "format": np.int64(2 if codes.pixels_per_code is None else FORMAT),
         "codes": narrowest(codes.codes),
         "names": np.asarray(codes.names, dtype=np.str_),
         "sizes": np.asarray(codes.sizes, np.int32),
         "release": np.int64(codes.release),
         "codebook_sha256": np.array(codes.codebook_sha256),
     }
-    for name in ("labels", "records"):
+    for name in _OPTIONAL:
         if (values := getattr(codes, name)) is not None:
             arrays[name] = np.asarray(values, np.int64)
     try:
@@ -136,9 +146,7 @@ def read(path: Path) -> Codes:
         sizes = np.zeros([count, 2], np.int32)
     if (names := arrays.get("names")) is None:
         names = np.array([f"{index:05d}.png" for index in range(count)], dtype=np.str_)
-    integers = {
-        name: arrays[name].astype(np.int64) for name in ("labels", "records") if name in arrays
-    }
+    integers = {name: arrays[name].astype(np.int64) for name in _OPTIONAL if name in arrays}
     return Codes(
         codes.astype(np.int32),
         names,
@@ -152,12 +160,14 @@ def read(path: Path) -> Codes:
 def read_header(path: Path) -> Header:
     """What a file says of itself; checked as by `read`, but the codes stay on disk."""
     with _opened(path) as archive:
-        (count, *code_shape), _ = _headers(path, archive)["codes"]
+        headers = _headers(path, archive)
+        (count, *code_shape), _ = headers["codes"]
         return Header(
             count,
             tuple(code_shape),
             int(_array(path, archive, "release")),
             str(_array(path, archive, "codebook_sha256")),
+            "pixels_per_code" in headers,
         )
 
 
@@ -219,7 +229,7 @@ def _header(path: Path, archive: zipfile.ZipFile, name: str) -> tuple[tuple[int,
     if dtype.kind not in kinds:
         raise _refused(path, f"{name!r} is of type {dtype}")
     if len(shape) not in ((3, 4) if rank is None else (rank,)) or (
-        name == "sizes" and shape[1] != 2
+        name in ("sizes", "pixels_per_code") and shape[-1] != 2
     ):
         raise _refused(path, f"{name!r} has the shape {shape}")
     if announced != member.file_size:  # numpy would allocate what the header announces

@@ -95,9 +95,17 @@ class DiskModels:
         """Images uint8 [n, H, W, C] of codes [h, w(, g)], in order and in batches."""
         rows = models.RowBatches(codes, batch, models.BATCH_BYTES)
         for each in rows:
-            images = self._run("decode", codes=tf.constant(each, tf.int32))["images"]
+            images = self.decode(each)
             rows.learn(images)
             yield images
+
+    def encode_pixels(self, images: np.ndarray) -> np.ndarray:
+        """Codes int32 [n, h, w(, g)] of images uint8 [n, H, W, C] of the model's size."""
+        return self._run("encode", "pixels", images=tf.constant(images, tf.uint8))["codes"]
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Images uint8 [n, H, W, C] of codes int32 [n, h, w(, g)], in one call."""
+        return self._run("decode", codes=tf.constant(codes, tf.int32))["images"]
 
     def sample(
         self,

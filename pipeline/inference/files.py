@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +12,7 @@ import tensorflow as tf
 
 from components.errors import PipelineError
 from models import images as image_ops
-from pipeline.inference import codes_file
+from pipeline.inference import codes_file, pictures
 from pipeline.inference.codes_file import Codes
 from pipeline.inference.errors import InvalidInput
 from pipeline.inference.found_images import FoundImages, NotAnImage
@@ -82,7 +81,7 @@ def encode_files(
     if found.failure:
         raise found.failure
     codes = np.concatenate(batches)
-    names = np.array(names_of(found.paths), dtype=np.str_)
+    names = np.array(found.names(), dtype=np.str_)
     codes_file.write(out, Codes(codes, names, np.array(sizes, np.int32), release, sha256))
     return len(codes), found.left_out
 
@@ -103,7 +102,8 @@ def decode_file(
         the number of images, and what there is to say about the release that was used.
 
     Raises:
-        PipelineError: the file holds no codes, or those of another codebook; nothing is written.
+        PipelineError: the file holds no codes, those of another codebook, or codes of tiles for
+            a server; nothing is written.
     """
     stored = codes_file.read(source)
     models, note = models_for(
@@ -111,9 +111,13 @@ def decode_file(
     )
     names = png_names(stored.names.tolist())
     done = 0
+    if stored.pixels_per_code is None:
+        decoded = models.decode_stream(stored.codes)
+    else:
+        decoded = pictures.decode_stream(models, source, stored)
     with new_files(out, names) as folder:
         try:
-            for images in models.decode_stream(stored.codes):
+            for images in decoded:
                 for image in images:
                     write_png(folder / names[done], image)
                     done += 1
@@ -206,13 +210,6 @@ def sample_files(models: Models, out: Path, count: int, draw: Draw, progress: Pr
         )
         codes_file.write(folder / "codes.npz", stored)
     return count
-
-
-def names_of(paths: Sequence[Path]) -> list[str]:
-    """Names of files relative to the deepest folder that they all lie in, with `/` between."""
-    real = [os.path.abspath(path) for path in paths]
-    base = os.path.commonpath([os.path.dirname(path) for path in real])
-    return [Path(path).relative_to(base).as_posix() for path in real]
 
 
 def _measured(images: Iterable[bytes], sizes: list[tuple[int, int]]) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +59,12 @@ class FoundImages:
                     yield from self._read_folder(source, files)
         except UserError as error:
             self.failure = error
+
+    def names(self) -> list[str]:
+        """Of the images, relative to the deepest folder that they all lie in, `/` between."""
+        real = [os.path.abspath(path) for path in self.paths]
+        base = os.path.commonpath([os.path.dirname(path) for path in real])
+        return [Path(path).relative_to(base).as_posix() for path in real]
 
     def _read_named(self, path: Path) -> bytes:
         try:

@@ -1,6 +1,7 @@
-"""The configurations of the paper's experiments: a few steps of each, through the pipeline.
+"""The configurations for a GPU: a few steps of each, through the pipeline.
 
-The VQ-VAE is as large as it ships; batches, the prior and the number of steps are small.
+The paper's VQ-VAEs are as large as they ship; batches, the prior and the number of steps are small,
+and so is the network for photographs.
 """
 
 from __future__ import annotations
@@ -28,6 +29,15 @@ SMALL = {
 CONFIGS = {
     "cifar10": {"image": [32, 32, 3], "batch_size": 4},
     "imagenet128": {"image": [128, 128, 3], "batch_size": 1},
+    "photos_256": {
+        "image": [64, 128, 3],
+        "batch_size": 4,
+        "set": {
+            "data.image": "{height: 64, width: 128, channels: 3}",
+            "model.encoder.hidden_units": 8,
+            "model.quantizer.num_codes": 512,
+        },
+    },
 }
 
 
@@ -57,7 +67,8 @@ def test_twenty_steps_end_in_a_release(name, tmp_path):
 
     expected = CONFIGS[name]
     write_noise(tmp_path / "data", expected["image"])
-    settings = SMALL | {"training.vqvae.batch_size": expected["batch_size"]}
+    small = expected.get("set", {})
+    settings = SMALL | small | {"training.vqvae.batch_size": expected["batch_size"]}
     run = subprocess.run(
         [sys.executable, "-m", "pipeline", "run", "--config", name, "--data", "data"]
         + [f"--set={key}={value}" for key, value in settings.items()],
@@ -68,7 +79,7 @@ def test_twenty_steps_end_in_a_release(name, tmp_path):
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "vqvae: step 20/20" in run.stdout
-    serving = tmp_path / "runs" / name / "serving"
+    serving = tmp_path / "runs" / name.replace("_", "-") / "serving"
     metrics = json.loads((serving / "releases" / "1.json").read_text())["metrics"]
     assert all(math.isfinite(value) for value in metrics.values()), metrics
     assert metrics["uniform_bits_per_code"] == math.log2(512)
@@ -78,18 +89,19 @@ def test_twenty_steps_end_in_a_release(name, tmp_path):
     import tensorflow as tf
 
     decode = tf.saved_model.load(str(serving / "decode" / "1"))
-    codes = tf.zeros([1, *config.load(name).network.code_shape], tf.int32)
+    chosen = config.load(name, tuple(f"{key}={value}" for key, value in small.items()))
+    codes = tf.zeros([1, *chosen.network.code_shape], tf.int32)
     images = decode.signatures["serving_default"](codes=codes)["images"]
     assert images.shape == (1, *expected["image"])
     assert images.dtype == tf.uint8
 
 
-@pytest.mark.parametrize("name", ["cifar10", "imagenet128", "mnist"])
+@pytest.mark.parametrize("name", ["cifar10", "imagenet128", "mnist", "photos_256"])
 def test_the_configurations_ship(name):
     from pipeline.config import config
 
     assert name in config.shipped()
-    assert config.load(name).name == name
+    assert config.load(name).name == name.replace("_", "-")
 
 
 def test_cifar10_is_the_papers():
@@ -105,6 +117,15 @@ def test_cifar10_is_the_papers():
     assert (model.quantizer.num_codes, model.quantizer.commitment) == (512, 0.25)
     assert model.decoder.likelihood == "categorical"
     assert cifar.network.code_shape == (8, 8, 10)
+
+
+def test_photos_256_has_the_network_for_photographs():
+    from pipeline.config import config
+
+    photos = config.load("photos_256")
+    assert photos.model.encoder.kind == "resnet"
+    assert photos.network.code_shape == (32, 32)
+    assert photos.training.vqvae.batch_size * 256 * 256 * 128 * 4 == 2**30  # as it says
 
 
 def test_imagenet128_has_the_papers_codes():

@@ -60,5 +60,27 @@ def test_wide_stacks_and_hidden_layers_count_too():
     assert images_at_once(wide) == 2
 
 
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "bytes_each"),
+    [
+        # The first layer halves the rows only.
+        ({"downsampling": [4, 1]}, {}, 128 * 256 * 128 * 4),
+        ({}, {"hidden_units": 256}, 128 * 128 * 256 * 4),
+        # A residual network works at the images' resolution, and what is doubled to it has the
+        # channels of the next.
+        ({"kind": "resnet"}, {}, 256 * 256 * 128 * 4),
+        ({"kind": "resnet", "channel_multipliers": [1, 4, 4]}, {}, 256 * 256 * 512 * 4),
+        # 64 × 64 positions that attend to each other.
+        ({"kind": "resnet", "hidden_units": 8, "attention_at": [4]}, {}, 64**4 * 4),
+        ({"kind": "resnet", "hidden_units": 8}, {"attention_at": [4]}, 64**4 * 4),
+    ],
+)
+def test_every_kind_of_network_counts_what_it_makes(encoder, decoder, bytes_each):
+    sizes = {"height": 256, "width": 256, "channels": 1}
+    model = {"encoder": encoder, "decoder": decoder}
+    config = NetworkConfig.model_validate({"image": sizes, "model": model})
+    assert images_at_once(config) == max(1, 2**30 // (4 * bytes_each))
+
+
 def test_never_none():
     assert images_at_once(network(2048, "categorical"), PriorConfig()) == 1

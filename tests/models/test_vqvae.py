@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from models.config import EncoderConfig, ImageShape, ModelConfig, NetworkConfig, QuantizerConfig
-from models.networks import Encoder
+from models.networks import paper
 from models.vqvae import VQVAE
 
 
@@ -36,7 +36,7 @@ def test_shapes(downsampling):
 @pytest.mark.parametrize(("first_units", "channels"), [(None, 4), (8, 8)])
 def test_the_first_layer_is_half_as_wide_unless_told(first_units, channels):
     config = EncoderConfig(downsampling=8, hidden_units=8, first_units=first_units)
-    encoder = Encoder(config, embedding_dim=3)
+    encoder = paper.Encoder(config, embedding_dim=3)
     encoder(np.zeros([1, 16, 16, 3], "float32"))
     assert [layer.kernel.shape[-1] for layer in encoder.strided] == [channels, 8, 8]
 

@@ -41,12 +41,23 @@ def as_on_a_gpu(monkeypatch):
         monkeypatch.setattr(module, "has_gpu", lambda: True)
 
 
-def network(quantizer: str = "ema", likelihood: str = "gaussian", groups: int = 1) -> NetworkConfig:
+PAPER = EncoderConfig(downsampling=2, hidden_units=8, residual_units=4)
+RESNET = EncoderConfig(
+    kind="resnet", downsampling=2, hidden_units=8, residual_blocks=0, attention_at=(2,)
+)
+
+
+def network(
+    quantizer: str = "ema",
+    likelihood: str = "gaussian",
+    groups: int = 1,
+    encoder: EncoderConfig = PAPER,
+) -> NetworkConfig:
     settings = {"num_codes": 12, "embedding_dim": 4, "groups": groups, **QUANTIZERS[quantizer]}
     return NetworkConfig(
         image=ImageShape(height=8, width=8, channels=3),
         model=ModelConfig(
-            encoder=EncoderConfig(downsampling=2, hidden_units=8, residual_units=4),
+            encoder=encoder,
             quantizer=QuantizerConfig(kind=quantizer, **settings),
             decoder=DecoderConfig(likelihood=likelihood, mixture_components=2),
         ),
@@ -102,6 +113,10 @@ def test_a_step_of_every_quantizer(quantizer):
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_a_step_of_every_likelihood(likelihood):
     runs_on_a_gpu(of_vqvae(network(likelihood=likelihood)))
+
+
+def test_a_step_of_the_network_for_photographs():
+    runs_on_a_gpu(of_vqvae(network(encoder=RESNET)))
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -35,6 +35,29 @@ def test_overrides_are_yaml():
         ("gate.thresholds.nmsee.max=1", "unknown metric 'nmsee'"),
         ("gate.thresholds={}", "name one"),
         ("data.image.height=7", "7x8 cannot be downsampled by 2"),
+        (
+            "model.encoder.downsampling=3",
+            "model.encoder.downsampling: must be a power of two, 2 to",
+        ),
+        ("model.encoder.downsampling=[1, 1]", "model.encoder.downsampling: must be a power of two"),
+        (
+            "model.encoder.downsampling=[2, 16]",
+            "8x8 cannot be downsampled by 2x16: the height must",
+        ),
+        ("model.encoder.attention_at=[2]", "attention_at is for kind resnet, not paper"),
+        (
+            "model.encoder={kind: resnet, residual_units: 8}",
+            "model.encoder: residual_units is for kind paper, not resnet; leave it out, or set",
+        ),
+        (
+            "model.encoder={kind: resnet, downsampling: [2, 4], channel_multipliers: [1, 2]}",
+            "channel_multipliers must have 3 numbers with downsampling 2x4, one for each",
+        ),
+        (
+            "model.encoder={kind: resnet, attention_at: [8]}",
+            "model.encoder: attention_at has 8, but with downsampling 4 there are 1, 2, 4",
+        ),
+        ("model.decoder.attention_at=[2]", "decoder.attention_at is for kind resnet, not paper"),
         ("data.features={image: x, label: x}", "image and label must be two features"),
         ("data.features.lable=x", "did you mean 'data.features.label'?"),
         ("model=3", "model"),

@@ -57,7 +57,7 @@ def test_labels_and_records(tmp_path, count):
 
 def test_the_header_is_read_without_the_codes(tmp_path):
     codes_file.write(tmp_path / "c.npz", some_codes())
-    assert codes_file.read_header(tmp_path / "c.npz") == (3, (4, 5), 7, "ab" * 32)
+    assert codes_file.read_header(tmp_path / "c.npz") == (3, (4, 5), 7, "ab" * 32, False)
 
 
 def test_a_file_of_an_earlier_version_is_read(tmp_path):
@@ -96,6 +96,7 @@ def good_arrays():
         ({"names": np.array(["a", "b"])}, "3 codes but 2 names"),
         ({"names": np.array([{}, {}, {}], object)}, "'names' is damaged"),
         ({"sizes": np.zeros([3, 3], int)}, "'sizes' has the shape"),
+        ({"pixels_per_code": np.zeros(3, int)}, "'pixels_per_code' has the shape"),
         ({"labels": np.zeros(4, int)}, "3 codes but 4 labels"),
         ({"release": np.zeros(2, int)}, "'release' has the shape"),
         ({"format": np.int64(99)}, "format 99 of a later vqvae"),

@@ -48,7 +48,7 @@ class Encoder(keras.layers.Layer):
         `[N, H, W, C]`, floating point around zero.
 
     Output shape:
-        `[N, H / downsampling, W / downsampling, D]`, the z_e(x) of the paper.
+        `[N, H / rows, W / columns, D]` with the factors of downsampling, the z_e(x) of the paper.
     """
 
     def __init__(
@@ -57,11 +57,12 @@ class Encoder(keras.layers.Layer):
         super().__init__(**kwargs)
         self._recompute = recompute
         units = config.hidden_units
-        halvings = int(math.log2(config.downsampling))
-        widths = [config.first_units or units // 2] + [units] * (halvings - 1)
+        widths = [config.first_units or units // 2] + [units] * (len(config.strides) - 1)
         self.strided = [
-            keras.layers.Conv2D(width, 4, strides=2, padding="same", activation="relu")
-            for width in widths
+            keras.layers.Conv2D(
+                width, _kernel(strides), strides=strides, padding="same", activation="relu"
+            )
+            for width, strides in zip(widths, config.strides, strict=True)
         ]
         self.conv3 = keras.layers.Conv2D(units, 3, padding="same")
         self.residual = [
@@ -83,7 +84,7 @@ class Decoder(keras.layers.Layer):
     """The encoder mirrored: residual blocks, then transposed 4×4 convolutions.
 
     Args:
-        config: sizes, the encoder's.
+        config: sizes, as of the encoder that it mirrors.
         outputs: channels of the output, what the likelihood's parameters need per pixel.
         recompute: keep only the inputs of the residual blocks for the gradient.
 
@@ -91,25 +92,27 @@ class Decoder(keras.layers.Layer):
         `[N, h, w, D]`, embeddings of codes.
 
     Output shape:
-        `[N, h · downsampling, w · downsampling, outputs]`.
+        `[N, h · rows, w · columns, outputs]`.
     """
 
     def __init__(self, config: EncoderConfig, outputs: int, recompute: bool = False, **kwargs):
         super().__init__(**kwargs)
         self._recompute = recompute
         units = config.hidden_units
-        halvings = int(math.log2(config.downsampling))
+        *strides, last = config.strides[::-1]
         self.conv3 = keras.layers.Conv2D(units, 3, padding="same")
         self.residual = [
             ResidualBlock(units, config.residual_units) for _ in range(config.residual_blocks)
         ]
         self.strided = [
-            keras.layers.Conv2DTranspose(width, 4, strides=2, padding="same", activation="relu")
-            for width in [units] * (halvings - 1)
+            keras.layers.Conv2DTranspose(
+                units, _kernel(each), strides=each, padding="same", activation="relu"
+            )
+            for each in strides
         ]
         # 16 bits are half a grey level.
         self.image = keras.layers.Conv2DTranspose(
-            outputs, 4, strides=2, padding="same", dtype=state_dtype()
+            outputs, _kernel(last), strides=last, padding="same", dtype=state_dtype()
         )
 
     def call(self, x):
@@ -120,3 +123,29 @@ class Decoder(keras.layers.Layer):
         for layer in self.strided:
             x = layer(x)
         return self.image(x)
+
+
+def largest_activation(config: EncoderConfig, height: int, width: int) -> int:
+    """Numbers in the largest tensor of either, for an image of `height` × `width` pixels."""
+    units = max(config.hidden_units, config.first_units or 0)
+    return math.ceil(height * width * units / math.prod(config.strides[0]))
+
+
+def reach(config: EncoderConfig) -> tuple[int, int]:
+    """Rows and columns of codes on each side that decide a code, or the pixels of a code.
+
+    A convolution of 3 positions at the resolution of the codes sees one more on each side: there
+    is one in every residual block, one besides, and one for each halving of the other axis alone.
+    All halvings of an axis together see less than one more code, 2^n - 1 pixels of 2^n.
+    """
+    rows, columns = (
+        config.residual_blocks + 1 + sum(1 if stride == 1 else 0 for stride in axis) + (2 in axis)
+        for axis in zip(*config.strides, strict=True)
+    )
+    return rows, columns
+
+
+def _kernel(strides: tuple[int, int]) -> tuple[int, int]:
+    """4 pixels on an axis that halves; on one that stays 3, which have a centre."""
+    rows, columns = strides
+    return 2 + rows, 2 + columns
