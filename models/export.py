@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from models.exported import FACTS, SERVED
 from models.identity import codebook_sha256, identity_signature, release_of, release_table
-from models.prior import GatedPixelCNN
+from models.priors import Prior
+from models.sampler import sample as sample_codes
 from models.vqvae import VQVAE
 
 Preprocess = Callable[[tf.Tensor], tf.Tensor]  # string [N] -> uint8 [N, H, W, C]
@@ -58,7 +59,7 @@ def restore_vqvae(vqvae: VQVAE, directory: str) -> None:
 
 def export_release(
     vqvae: VQVAE,
-    prior: GatedPixelCNN,
+    prior: Prior,
     preprocess: Preprocess,
     preprocess_resources: object,
     parse: Parse,
@@ -162,7 +163,7 @@ def _decode(vqvae: VQVAE):
     return decode
 
 
-def _sample(vqvae: VQVAE, prior: GatedPixelCNN) -> dict[str, Callable]:
+def _sample(vqvae: VQVAE, prior: Prior) -> dict[str, Callable]:
     """Signatures that draw images, each with the inputs of the one before and more."""
     code_shape = vqvae.config.code_shape
     plain = [
@@ -185,7 +186,7 @@ def _sample(vqvae: VQVAE, prior: GatedPixelCNN) -> dict[str, Callable]:
         rows = {
             name: _never_empty(inputs.pop(name)) for name in ("labels", "codes") if name in inputs
         }
-        codes = prior.sample(**rows, **inputs)
+        codes = sample_codes(prior, **rows, **inputs)
         return {"images": vqvae.decode(codes)[:count], "codes": codes[:count]}
 
     @tf.function(input_signature=plain)
@@ -225,7 +226,7 @@ def _never_empty(rows):
 
 
 def _sample_requirements(
-    prior: GatedPixelCNN,
+    prior: Prior,
     code_shape: tuple[int, ...],
     labels,
     seed,
@@ -272,7 +273,7 @@ def _sample_requirements(
     return required
 
 
-def _evaluate(vqvae: VQVAE, prior: GatedPixelCNN, parse: Parse):
+def _evaluate(vqvae: VQVAE, prior: Prior, parse: Parse):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
     def evaluate(examples):
         parsed = parse(examples)
