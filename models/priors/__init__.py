@@ -1,12 +1,13 @@
-"""Priors: distributions of codes."""
+"""Priors: distributions of codes, selected by `prior.kind`."""
 
 from __future__ import annotations
 
 from models.config import PriorConfig
 from models.priors.pixelcnn import GatedPixelCNN
 from models.priors.prior import Prior
+from models.priors.transformer import Transformer
 
-__all__ = ["GatedPixelCNN", "Prior", "build_prior"]
+__all__ = ["GatedPixelCNN", "Prior", "Transformer", "build_prior"]
 
 
 def build_prior(
@@ -18,10 +19,10 @@ def build_prior(
     recompute: bool = False,
     context_channels: int = 0,
 ) -> Prior:
-    """The prior of a configuration.
+    """The prior that `config.kind` names.
 
     Args:
-        config: sizes.
+        config: kind and sizes.
         num_codes: K.
         num_classes: labels are 0 … num_classes - 1; 0 classes makes an unconditional prior.
         code_shape: `(h, w)`, rows and columns of the codes, or `(h, w, g)` with g per position.
@@ -29,6 +30,7 @@ def build_prior(
         recompute: spend time for memory in training (`models.recompute`).
         context_channels: of the context; 0 for none.
     """
-    return GatedPixelCNN(
-        config, num_codes, num_classes, code_shape, seed, recompute, context_channels
-    )
+    sizes = (config, num_codes, num_classes, code_shape)
+    if config.kind == "transformer":
+        return Transformer(*sizes, seed, recompute, context_channels)
+    return GatedPixelCNN(*sizes, seed, recompute, context_channels)
