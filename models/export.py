@@ -164,7 +164,7 @@ def _decode(vqvae: VQVAE):
 
 
 def _sample(vqvae: VQVAE, prior: Prior) -> dict[str, Callable]:
-    """Signatures that draw images, each with the inputs of the one before and more."""
+    """Signatures that draw images, by what is asked for besides labels and a seed."""
     code_shape = vqvae.config.code_shape
     plain = [
         tf.TensorSpec([None], tf.int32, "labels"),
@@ -209,7 +209,25 @@ def _sample(vqvae: VQVAE, prior: Prior) -> dict[str, Callable]:
             rows_given=rows_given,
         )
 
-    return {"serving_default": sample, "controlled": controlled, "complete": complete}
+    # Not an input of `controlled`: TensorFlow Serving refuses a call that lacks an input, and
+    # clients that know nothing of it would no longer be answered.
+    @tf.function(input_signature=[*plain, *controls, tf.TensorSpec([], tf.float32, "guidance")])
+    def guided(labels, seed, temperature, top_k, top_p, guidance):
+        return drawn(
+            labels=labels,
+            seed=seed,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            guidance=guidance,
+        )
+
+    return {
+        "serving_default": sample,
+        "controlled": controlled,
+        "complete": complete,
+        "guided": guided,
+    }
 
 
 def _codes(vqvae: VQVAE, pixels):
@@ -235,6 +253,7 @@ def _sample_requirements(
     top_p=None,
     codes=None,
     rows_given=None,
+    guidance=None,
 ) -> list[tf.Operation]:
     last = prior.num_classes - 1
     allowed = f"-1 (unconditional) to {last}" if prior.num_classes else "-1 (no labels in training)"
@@ -253,6 +272,8 @@ def _sample_requirements(
             _require(top_k >= 0, "top_k must be 0 (all codes) or more", top_k),
             _require(valid, "top_p must be above 0 and at most 1 (all codes)", top_p),
         ]
+    if guidance is not None:
+        required.append(_guidance_requirement(prior, guidance))
     if codes is not None:
         rows, last = code_shape[0], prior.num_codes - 1
         counts = tf.shape(codes)[0], tf.shape(labels)[0]
@@ -271,6 +292,15 @@ def _sample_requirements(
             ),
         ]
     return required
+
+
+def _guidance_requirement(prior: Prior, guidance) -> tf.Operation:
+    if prior.num_classes and prior.config.unconditional_fraction > 0.0:
+        valid = tf.math.is_finite(guidance) & (guidance >= 0.0)
+        return _require(valid, "guidance must be finite and at least 0", guidance)
+    why = "no label was hidden" if prior.num_classes else "no labels"
+    valid = tf.equal(guidance, 1.0)
+    return _require(valid, f"guidance must be 1, for none ({why} in training)", guidance)
 
 
 def _evaluate(vqvae: VQVAE, prior: Prior, parse: Parse):

@@ -239,6 +239,7 @@ def call(served, signature, **changes):
         "top_p": np.float32(1.0),
         "codes": np.zeros([2, *code_shape], "int32"),
         "rows_given": np.int32(0),
+        "guidance": np.float32(1.0),
     } | changes
     names = served[signature].structured_input_signature[1]
     return served[signature](**{name: tf.constant(inputs[name]) for name in names})
@@ -252,6 +253,7 @@ def test_served_signatures_ask_for_more_and_more(served, prior):
         "serving_default": plain,
         "controlled": plain | {"top_k", "top_p"},
         "complete": plain | {"top_k", "top_p", "codes", "rows_given"},
+        "guided": plain | {"top_k", "top_p", "guidance"},
     }
     expected = sampled(prior, np.array([-1, 2], "int32"), seed=3)
     for signature in inputs:
@@ -271,7 +273,7 @@ def test_served_controls_and_completion_act(served, prior):
     np.testing.assert_array_equal(completed, expected)
 
 
-@pytest.mark.parametrize("signature", ["serving_default", "controlled", "complete"])
+@pytest.mark.parametrize("signature", ["serving_default", "controlled", "complete", "guided"])
 def test_no_labels_are_no_images(served, prior, signature):
     nothing = np.zeros([0, *prior.code_shape], "int32")
     drawn = call(served, signature, labels=np.zeros([0], "int32"), codes=nothing)
@@ -289,6 +291,8 @@ def test_no_labels_are_no_images(served, prior, signature):
         ({"top_k": np.int32(-1)}, "top_k must be 0"),
         ({"top_p": np.float32(0)}, "top_p must be above 0 and at most 1"),
         ({"top_p": np.float32("nan")}, "top_p must be above 0 and at most 1"),
+        ({"guidance": np.float32(-0.5)}, "guidance must be finite and at least 0"),
+        ({"guidance": np.float32("inf")}, "guidance must be finite and at least 0"),
         ({"rows_given": np.int32(ROWS + 1)}, f"rows_given must be 0 to {ROWS}"),
         ({"rows_given": np.int32(-1)}, f"rows_given must be 0 to {ROWS}"),
         (
@@ -302,4 +306,4 @@ def test_no_labels_are_no_images(served, prior, signature):
 @pytest.mark.parametrize("groups", [1], scope="module")
 def test_what_cannot_be_used_is_refused_by_name(served, changes, message):
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        call(served, "complete", **changes)
+        call(served, "guided" if "guidance" in changes else "complete", **changes)
