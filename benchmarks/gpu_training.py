@@ -28,7 +28,7 @@ from models.config import (
 )
 from models.device import has_gpu
 from models.precision import precision
-from models.prior import GatedPixelCNN
+from models.priors import GatedPixelCNN
 from models.vqvae import VQVAE
 
 CLASSES = 10

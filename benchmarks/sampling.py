@@ -21,9 +21,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from benchmarks.machine import Limits, limits
-from models import draws
+from models import draws, sampler
 from models.config import PriorConfig
-from models.prior import GatedPixelCNN
+from models.priors import GatedPixelCNN
 
 NUM_CODES, NUM_CLASSES = 512, 10
 # What one cell may spend on each of (a) and (b), in seconds, all rounds together.
@@ -54,9 +54,9 @@ def measure(side: int, batch: int, rounds: int) -> Cell:
     seed, temperature = tf.constant(0, tf.int64), tf.constant(1.0)
 
     forward = tf.function(lambda codes: prior(codes, labels))
-    sample = tf.function(lambda: prior.sample(labels, seed, temperature))
+    sample = tf.function(lambda: sampler.sample(prior, labels, seed, temperature))
     given = tf.function(
-        lambda: prior.sample(labels, seed, temperature, codes=codes, rows_given=side)
+        lambda: sampler.sample(prior, labels, seed, temperature, codes=codes, rows_given=side)
     )
     python, loop = _from_python(prior, labels, seed), _in_one_loop(prior, labels, seed)
 

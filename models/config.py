@@ -106,16 +106,21 @@ class ModelConfig(Section):
 
 
 class PriorConfig(Section):
-    """Gated PixelCNN over the codes (van den Oord et al. 2016)."""
+    """The distribution of the codes, and how they are drawn."""
 
-    # Gated layers. Default 12.
+    # `pixelcnn`: a Gated PixelCNN (van den Oord et al. 2016). `transformer`: decoder-only, one
+    # code after the other. Default pixelcnn.
+    kind: Literal["pixelcnn", "transformer"] = "pixelcnn"
+    # Gated layers, or blocks of attention and a gated layer. Default 12.
     layers: Annotated[int, Field(ge=1)] = 12
-    # Channels of the two stacks. Default 64.
+    # Channels of the two stacks, or of the transformer. Default 64.
     hidden_units: Positive = 64
-    # Side of the kernels, an odd number of code positions. Default 3.
+    # Side of the kernels, an odd number of code positions; pixelcnn only. Default 3.
     kernel_size: Annotated[int, Field(ge=3)] = 3
-    # Channels of the head in front of the softmax. Default 128.
+    # Channels of the head in front of the softmax; pixelcnn only. Default 128.
     head_units: Positive = 128
+    # Heads of attention, each with hidden_units / heads channels; transformer only. Default 4.
+    heads: Positive = 4
     # Share of channels dropped in training. Default 0.1.
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     # Share of training images whose label is hidden, so that one network is conditional and
@@ -128,6 +133,22 @@ class PriorConfig(Section):
         if value % 2 == 0:
             raise ValueError("must be odd, so that a kernel has a centre")
         return value
+
+    @model_validator(mode="after")
+    def _of_the_kind(self) -> PriorConfig:
+        """Options of the other kind, and sizes that do not go together."""
+        others = {"pixelcnn": ("heads",), "transformer": ("kernel_size", "head_units")}[self.kind]
+        for name in others:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} is not for kind {self.kind}; leave it out, or choose another kind"
+                )
+        if self.kind == "transformer" and self.hidden_units % (4 * self.heads):
+            raise ValueError(
+                f"hidden_units ({self.hidden_units}) must be a multiple of 4 · heads "
+                f"({4 * self.heads}), as each head turns a quarter of its channels at a time"
+            )
+        return self
 
 
 class ImageShape(Section):

@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from models.exported import FACTS, SERVED
 from models.identity import codebook_sha256, identity_signature, release_of, release_table
-from models.prior import GatedPixelCNN
+from models.priors import Prior
+from models.sampler import sample as sample_codes
 from models.vqvae import VQVAE
 
 Preprocess = Callable[[tf.Tensor], tf.Tensor]  # string [N] -> uint8 [N, H, W, C]
@@ -63,7 +64,7 @@ def restore_vqvae(vqvae: VQVAE, directory: str) -> None:
 
 def export_release(
     vqvae: VQVAE,
-    prior: GatedPixelCNN,
+    prior: Prior,
     preprocess: Preprocess,
     preprocess_resources: object,
     parse: Parse,
@@ -171,8 +172,8 @@ def _decode(vqvae: VQVAE):
     return decode
 
 
-def _sample(vqvae: VQVAE, prior: GatedPixelCNN) -> dict[str, Callable]:
-    """Signatures that draw images, each with the inputs of the one before and more."""
+def _sample(vqvae: VQVAE, prior: Prior) -> dict[str, Callable]:
+    """Signatures that draw images, by what is asked for besides labels and a seed."""
     code_shape = vqvae.config.code_shape
     plain = [
         tf.TensorSpec([None], tf.int32, "labels"),
@@ -194,7 +195,7 @@ def _sample(vqvae: VQVAE, prior: GatedPixelCNN) -> dict[str, Callable]:
         rows = {
             name: _never_empty(inputs.pop(name)) for name in ("labels", "codes") if name in inputs
         }
-        codes = prior.sample(**rows, **inputs)
+        codes = sample_codes(prior, **rows, **inputs)
         return {"images": vqvae.decode(codes)[:count], "codes": codes[:count]}
 
     @tf.function(input_signature=plain)
@@ -217,7 +218,25 @@ def _sample(vqvae: VQVAE, prior: GatedPixelCNN) -> dict[str, Callable]:
             rows_given=rows_given,
         )
 
-    return {"serving_default": sample, "controlled": controlled, "complete": complete}
+    # Not an input of `controlled`: TensorFlow Serving refuses a call that lacks an input, and
+    # clients that know nothing of it would no longer be answered.
+    @tf.function(input_signature=[*plain, *controls, tf.TensorSpec([], tf.float32, "guidance")])
+    def guided(labels, seed, temperature, top_k, top_p, guidance):
+        return drawn(
+            labels=labels,
+            seed=seed,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            guidance=guidance,
+        )
+
+    return {
+        "serving_default": sample,
+        "controlled": controlled,
+        "complete": complete,
+        "guided": guided,
+    }
 
 
 def _codes(vqvae: VQVAE, pixels):
@@ -234,7 +253,7 @@ def _never_empty(rows):
 
 
 def _sample_requirements(
-    prior: GatedPixelCNN,
+    prior: Prior,
     code_shape: tuple[int, ...],
     labels,
     seed,
@@ -243,6 +262,7 @@ def _sample_requirements(
     top_p=None,
     codes=None,
     rows_given=None,
+    guidance=None,
 ) -> list[tf.Operation]:
     last = prior.num_classes - 1
     allowed = f"-1 (unconditional) to {last}" if prior.num_classes else "-1 (no labels in training)"
@@ -261,6 +281,8 @@ def _sample_requirements(
             _require(top_k >= 0, "top_k must be 0 (all codes) or more", top_k),
             _require(valid, "top_p must be above 0 and at most 1 (all codes)", top_p),
         ]
+    if guidance is not None:
+        required.append(_guidance_requirement(prior, guidance))
     if codes is not None:
         rows, last = code_shape[0], prior.num_codes - 1
         counts = tf.shape(codes)[0], tf.shape(labels)[0]
@@ -281,7 +303,16 @@ def _sample_requirements(
     return required
 
 
-def _evaluate(vqvae: VQVAE, prior: GatedPixelCNN, parse: Parse):
+def _guidance_requirement(prior: Prior, guidance) -> tf.Operation:
+    if prior.num_classes and prior.config.unconditional_fraction > 0.0:
+        valid = tf.math.is_finite(guidance) & (guidance >= 0.0)
+        return _require(valid, "guidance must be finite and at least 0", guidance)
+    why = "no label was hidden" if prior.num_classes else "no labels"
+    valid = tf.equal(guidance, 1.0)
+    return _require(valid, f"guidance must be 1, for none ({why} in training)", guidance)
+
+
+def _evaluate(vqvae: VQVAE, prior: Prior, parse: Parse):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
     def evaluate(examples):
         parsed = parse(examples)

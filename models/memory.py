@@ -12,6 +12,7 @@ import math
 from models.config import NetworkConfig, PriorConfig
 from models.likelihoods import build_likelihood
 from models.networks import largest_activation
+from models.priors.block import inner_units
 
 # What the activations of one call may take, about: 256 MiB. Of large images fewer at once are no
 # slower on a CPU, whose caches hold more of them.
@@ -38,9 +39,14 @@ def images_at_once(network: NetworkConfig, prior: PriorConfig | None = None) -> 
 
 def codes_at_once(prior: PriorConfig, code_shape: tuple[int, ...], num_codes: int) -> int:
     """Images whose codes the prior's `log_prob` may be given."""
-    rows, columns = code_shape[:2]
-    stacks = rows * columns * 4 * prior.hidden_units
-    return _bounded(max(math.prod(code_shape) * num_codes, stacks))
+    positions = math.prod(code_shape[:2])
+    if prior.kind == "transformer":
+        # Scores of each position for each, or what is inside of the gated layers.
+        inner = positions * 2 * inner_units(prior.hidden_units)
+        hidden = max(prior.heads * positions**2, inner)
+    else:
+        hidden = positions * 4 * prior.hidden_units
+    return _bounded(max(math.prod(code_shape) * num_codes, hidden))
 
 
 def _bounded(largest: int) -> int:

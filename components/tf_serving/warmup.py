@@ -67,6 +67,7 @@ def _requests(rows: int, image: tuple[int, int, int], code_shape: tuple[int, ...
         "sample": {
             "serving_default": plain,
             "controlled": plain | controls,
+            "guided": plain | controls | {"guidance": _same(1.0, np.float32)},
             "complete": plain | controls | codes | {"rows_given": _same(0, np.int32)},
             "identity": identity,
         },

@@ -15,13 +15,13 @@ from components.trainer.pictures import write_png
 from components.trainer.records import parse_images
 from models.export import export_release
 from models.images import unpack_pixels
-from models.prior import GatedPixelCNN
+from models.priors import Prior
 from models.vqvae import VQVAE
 
 
 def export(
     vqvae: VQVAE,
-    prior: GatedPixelCNN,
+    prior: Prior,
     samples: tf.Tensor,
     transform_graph: str,
     serving_model_dir: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from typing import Any
@@ -23,7 +24,8 @@ from models.export import restore_vqvae
 from models.memory import codes_at_once
 from models.part import Part
 from models.precision import precision
-from models.prior import GatedPixelCNN
+from models.priors import Prior, build_prior
+from models.sampler import sample
 from models.updates import Updates
 from models.vqvae import VQVAE
 
@@ -42,10 +44,10 @@ def run_fn(fn_args: FnArgs) -> None:
     vqvae = VQVAE(network, data_variance=1.0)
     restore_vqvae(vqvae, fn_args.base_model)
 
-    def new_prior(recompute: bool = False) -> GatedPixelCNN:
+    def new_prior(recompute: bool = False) -> Prior:
         classes = read_num_classes(fn_args.train_files)
         shape = network.code_shape
-        return GatedPixelCNN(settings.prior, num_codes, classes, shape, settings.seed, recompute)
+        return build_prior(settings.prior, num_codes, classes, shape, settings.seed, recompute)
 
     with strategy.scope(), precision(settings.mixed_precision):
         prior = new_prior(settings.recompute)
@@ -79,13 +81,13 @@ class PriorObjective:
     stage = "prior"
     monitor = "bits_per_code"
 
-    def __init__(self, prior: GatedPixelCNN, vqvae: VQVAE, seed: int):
+    def __init__(self, prior: Prior, vqvae: VQVAE, seed: int):
         self.model = prior
         self._vqvae = vqvae
         self._seed = seed
         self._codes_per_image = math.prod(prior.code_shape)
         self._log_prob = tf.function(prior.log_prob, reduce_retracing=True)
-        self._sample = tf.function(prior.sample)
+        self._sample = tf.function(functools.partial(sample, prior))
 
     def loss(self, batch: Batch, step: tf.Tensor, part: Part) -> dict[str, Any]:
         labels = self._hide_some(batch[features.LABEL], step, part)

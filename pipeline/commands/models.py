@@ -166,6 +166,13 @@ def decode(
     show_default=True,
     help="Draw among the fewest codes that have this probability together; 1 is all.",
 )
+@click.option(
+    "--guidance",
+    type=click.FloatRange(min=0.0),
+    default=1.0,
+    show_default=True,
+    help="How clearly images show their --label: 1 as drawn, 2 or 3 more clearly.",
+)
 @model_options
 def sample(
     out: Path,
@@ -175,16 +182,19 @@ def sample(
     temperature: float,
     top_k: int,
     top_p: float,
+    guidance: float,
     where: ModelOptions,
 ) -> None:
     """New images drawn from the prior, and their codes in `codes.npz`.
 
     The same seed draws the same images, from disk and from a server.
     """
+    if guidance != 1.0 and label == -1:
+        raise click.UsageError("--guidance needs a --label; there is nothing else to show.")
     with where.models("sample") as (models, errors), ProgressBar(errors, every=1) as bar:
         from pipeline.inference import files
 
-        draw = files.Draw(label, seed, temperature, top_k, top_p)
+        draw = files.Draw(label, seed, temperature, top_k, top_p, guidance)
         written = files.sample_files(models, out, count, draw, bar.update)
     click.echo(f"{out}: {_counted(written)}")
 

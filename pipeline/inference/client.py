@@ -152,6 +152,7 @@ class Client:
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
+        guidance: float = 1.0,
     ) -> Drawn:
         """Images drawn from the prior in one call, one for each label; -1 is unconditional.
 
@@ -161,15 +162,10 @@ class Client:
             temperature: divides the logits; above 0.
             top_k: draws among the k likeliest codes, 0 among all.
             top_p: draws among the fewest codes with this probability together, 1 among all.
+            guidance: how clearly images show their label; 1 as drawn, above more, 0 not.
         """
-        inputs = {
-            "labels": np.asarray(labels, np.int32),
-            "seed": np.int64(seed),
-            "temperature": np.float32(temperature),
-            "top_k": np.int32(top_k),
-            "top_p": np.float32(top_p),
-        }
-        answer = self._call("sample", "controlled", inputs)
+        asked = models.drawing(labels, seed, temperature, top_k, top_p, guidance)
+        answer = self._call("sample", *asked)
         return Drawn(answer.outputs["images"], answer.outputs["codes"], answer.release)
 
     def encode_stream(
@@ -290,6 +286,8 @@ class Client:
             )
         elif code is grpc.StatusCode.NOT_FOUND:
             text = f"{where} is not served: {said}"
+        elif code is grpc.StatusCode.FAILED_PRECONDITION and '"guided"' in said:
+            text = f"{where}: {models.NO_GUIDANCE}"
         elif code is grpc.StatusCode.FAILED_PRECONDITION:
             text = (
                 f"{where}: {said}; the release is of an earlier vqvae, so use it from disk, or "

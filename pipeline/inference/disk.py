@@ -114,29 +114,30 @@ class DiskModels:
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
+        guidance: float = 1.0,
     ) -> Drawn:
         """Images drawn from the prior, one for each label; -1 is unconditional."""
+        signature, inputs = models.drawing(labels, seed, temperature, top_k, top_p, guidance)
+        if signature not in self._model("sample").signatures:
+            raise PipelineError(models.NO_GUIDANCE)
         drawn = self._run(
-            "sample",
-            "controlled",
-            labels=tf.constant(labels, tf.int32),
-            seed=tf.constant(seed, tf.int64),
-            temperature=tf.constant(temperature, tf.float32),
-            top_k=tf.constant(top_k, tf.int32),
-            top_p=tf.constant(top_p, tf.float32),
+            "sample", signature, **{name: tf.constant(value) for name, value in inputs.items()}
         )
         return Drawn(drawn["images"], drawn["codes"], self.release.version)
 
     def _encode(self, images: Sequence[bytes]) -> np.ndarray:
         return self._run("encode", images=tf.constant(images, tf.string))["codes"]
 
+    def _model(self, name: str) -> tf.Module:
+        if name not in self._loaded:
+            self._loaded[name] = load(self.release, name)
+        return self._loaded[name]
+
     def _run(
         self, model: str, signature: str = "serving_default", **inputs: tf.Tensor
     ) -> dict[str, np.ndarray]:
-        if model not in self._loaded:
-            self._loaded[model] = load(self.release, model)
         try:
-            outputs = self._loaded[model].signatures[signature](**inputs)
+            outputs = self._model(model).signatures[signature](**inputs)
         except tf.errors.InvalidArgumentError as error:
             raise InvalidInput(errors.message(error)) from error
         return {name: value.numpy() for name, value in outputs.items()}

@@ -37,6 +37,7 @@ class Draw:
         temperature: divides the logits; below 1 is likelier and less varied.
         top_k: draws among the k likeliest codes, 0 among all.
         top_p: draws among the fewest codes with this probability together, 1 among all.
+        guidance: how clearly images show their label; 1 as drawn, above more, 0 not.
     """
 
     label: int = -1
@@ -44,6 +45,7 @@ class Draw:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    guidance: float = 1.0
 
 
 def encode_files(
@@ -193,6 +195,7 @@ def sample_files(models: Models, out: Path, count: int, draw: Draw, progress: Pr
                 temperature=draw.temperature,
                 top_k=draw.top_k,
                 top_p=draw.top_p,
+                guidance=draw.guidance,
             )
             for image in drawn.images:
                 write_png(folder / names[done], image)

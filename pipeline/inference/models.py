@@ -75,8 +75,35 @@ class Models(Protocol):
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
+        guidance: float = 1.0,
     ) -> Drawn:
         """Images drawn from the prior, one for each label; -1 is unconditional."""
+
+
+# What a release of an earlier vqvae, without a signature for it, is answered with.
+NO_GUIDANCE = (
+    "this release was made by an earlier vqvae, and cannot guide its samples; leave guidance at 1, "
+    "or release again"
+)
+
+
+def drawing(
+    labels: Sequence[int], seed: int, temperature: float, top_k: int, top_p: float, guidance: float
+) -> tuple[str, dict[str, np.ndarray | np.generic]]:
+    """The signature of `sample`, and its inputs, that draw images; see `Models.sample`.
+
+    Without guidance it is one that every release has.
+    """
+    inputs: dict[str, np.ndarray | np.generic] = {
+        "labels": np.asarray(labels, np.int32),
+        "seed": np.int64(seed),
+        "temperature": np.float32(temperature),
+        "top_k": np.int32(top_k),
+        "top_p": np.float32(top_p),
+    }
+    if guidance == 1.0:
+        return "controlled", inputs
+    return "guided", {**inputs, "guidance": np.float32(guidance)}
 
 
 def batches(images: Iterable[bytes], count: int, size: int) -> Iterator[list[bytes]]:

@@ -12,7 +12,7 @@ from components.trainer.records import parse_images
 from models.config import NetworkConfig, PriorConfig
 from models.export import export_release, export_vqvae, restore_vqvae
 from models.images import preprocess_images
-from models.prior import GatedPixelCNN
+from models.priors import GatedPixelCNN
 from models.vqvae import VQVAE
 
 QUANTIZERS = {

@@ -14,7 +14,7 @@ from models.config import (
     PriorConfig,
     QuantizerConfig,
 )
-from models.prior import GatedPixelCNN
+from models.priors import GatedPixelCNN
 from models.vqvae import VQVAE
 
 NETWORK = NetworkConfig(

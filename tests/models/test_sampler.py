@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models import sampler
 from models.config import (
     EncoderConfig,
     ImageShape,
@@ -17,7 +18,7 @@ from models.config import (
 )
 from models.draws import draw, noise
 from models.export import export_release
-from models.prior import GatedPixelCNN, PixelCNNSteps
+from models.priors import GatedPixelCNN
 from models.sampler import generate
 from models.vqvae import VQVAE
 from tests.fixtures.gpu_kernels import copied_to_the_host, without_gpu_kernel
@@ -69,7 +70,7 @@ def sampled(prior, labels=LABELS, seed=1, temperature=1.0, **controls):
 
 @functools.cache
 def compiled(prior):
-    return tf.function(prior.sample, reduce_retracing=True)
+    return tf.function(functools.partial(sampler.sample, prior), reduce_retracing=True)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_logits_are_those_of_the_whole_network(layers, kernel_size, classes, sha
             logits.scatter_nd_update([[index]], [logits_here])
             return tf.gather(by_index, index)
 
-        return generate(PixelCNNSteps(prior, labels), select, codes, rows_given)
+        return generate(prior.start(labels), select, codes, rows_given)
 
     beginning = codes.copy()
     beginning[:, rows_given:] = -1  # not looked at
@@ -132,7 +133,7 @@ def test_eager_and_graph_and_xla_draw_the_same(prior, code_shape):
         def select(index, logits):
             return draw(logits, uniform[:, index], 1.0, 4, 0.9)
 
-        return generate(PixelCNNSteps(prior, LABELS), select, tf.zeros([3, *code_shape], tf.int32))
+        return generate(prior.start(LABELS), select, tf.zeros([3, *code_shape], tf.int32))
 
     eager = drawn().numpy()
     np.testing.assert_array_equal(eager, tf.function(drawn)())
@@ -175,7 +176,7 @@ def traced(prior, *controls):
     """The graph that draws, of any number of images."""
     plain = (tf.int32, [None]), (tf.int64, []), (tf.float32, [])
     specs = [tf.TensorSpec(shape, dtype) for dtype, shape in (*plain, *controls)]
-    return tf.function(prior.sample).get_concrete_function(*specs)
+    return tf.function(functools.partial(sampler.sample, prior)).get_concrete_function(*specs)
 
 
 @pytest.mark.parametrize("num_codes", [K, 200])  # few and many are drawn in two ways
@@ -238,6 +239,7 @@ def call(served, signature, **changes):
         "top_p": np.float32(1.0),
         "codes": np.zeros([2, *code_shape], "int32"),
         "rows_given": np.int32(0),
+        "guidance": np.float32(1.0),
     } | changes
     names = served[signature].structured_input_signature[1]
     return served[signature](**{name: tf.constant(inputs[name]) for name in names})
@@ -251,6 +253,7 @@ def test_served_signatures_ask_for_more_and_more(served, prior):
         "serving_default": plain,
         "controlled": plain | {"top_k", "top_p"},
         "complete": plain | {"top_k", "top_p", "codes", "rows_given"},
+        "guided": plain | {"top_k", "top_p", "guidance"},
     }
     expected = sampled(prior, np.array([-1, 2], "int32"), seed=3)
     for signature in inputs:
@@ -270,7 +273,7 @@ def test_served_controls_and_completion_act(served, prior):
     np.testing.assert_array_equal(completed, expected)
 
 
-@pytest.mark.parametrize("signature", ["serving_default", "controlled", "complete"])
+@pytest.mark.parametrize("signature", ["serving_default", "controlled", "complete", "guided"])
 def test_no_labels_are_no_images(served, prior, signature):
     nothing = np.zeros([0, *prior.code_shape], "int32")
     drawn = call(served, signature, labels=np.zeros([0], "int32"), codes=nothing)
@@ -288,6 +291,8 @@ def test_no_labels_are_no_images(served, prior, signature):
         ({"top_k": np.int32(-1)}, "top_k must be 0"),
         ({"top_p": np.float32(0)}, "top_p must be above 0 and at most 1"),
         ({"top_p": np.float32("nan")}, "top_p must be above 0 and at most 1"),
+        ({"guidance": np.float32(-0.5)}, "guidance must be finite and at least 0"),
+        ({"guidance": np.float32("inf")}, "guidance must be finite and at least 0"),
         ({"rows_given": np.int32(ROWS + 1)}, f"rows_given must be 0 to {ROWS}"),
         ({"rows_given": np.int32(-1)}, f"rows_given must be 0 to {ROWS}"),
         (
@@ -301,4 +306,4 @@ def test_no_labels_are_no_images(served, prior, signature):
 @pytest.mark.parametrize("groups", [1], scope="module")
 def test_what_cannot_be_used_is_refused_by_name(served, changes, message):
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        call(served, "complete", **changes)
+        call(served, "guided" if "guidance" in changes else "complete", **changes)

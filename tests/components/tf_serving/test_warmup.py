@@ -16,7 +16,7 @@ from tests.fixtures import small_release
 SIGNATURES = {
     "encode": {"serving_default", "pixels", "identity"},
     "decode": {"serving_default", "identity"},
-    "sample": {"serving_default", "controlled", "complete", "identity"},
+    "sample": {"serving_default", "controlled", "complete", "guided", "identity"},
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import tensorflow as tf
 
@@ -12,6 +14,7 @@ from components.trainer.optimizer import Adam
 from components.trainer.prior import PriorObjective
 from components.trainer.steps import Steps
 from components.trainer.vqvae import VQVAEObjective
+from models import sampler
 from models.config import (
     DecoderConfig,
     EncoderConfig,
@@ -21,7 +24,7 @@ from models.config import (
     PriorConfig,
     QuantizerConfig,
 )
-from models.prior import GatedPixelCNN
+from models.priors import GatedPixelCNN
 from models.quantizers import search, sums
 from models.vqvae import VQVAE
 from tests.fixtures.gpu_kernels import (
@@ -143,7 +146,7 @@ def test_log_prob_and_sampling(groups):
     codes = tf.TensorSpec([None, *config.code_shape], tf.int32)
     runs_on_a_gpu(tf.function(prior.log_prob).get_concrete_function(codes, labels))
     runs_on_a_gpu(
-        tf.function(prior.sample).get_concrete_function(
+        tf.function(functools.partial(sampler.sample, prior)).get_concrete_function(
             labels,
             tf.TensorSpec([], tf.int64),
             tf.TensorSpec([], tf.float32),

@@ -19,7 +19,7 @@ from components.trainer.utilisation import flops_of_an_image
 from models.config import PriorConfig
 from models.part import Part
 from models.precision import precision
-from models.prior import GatedPixelCNN
+from models.priors import GatedPixelCNN
 
 
 class Line:

@@ -19,7 +19,7 @@ from components.trainer.records import parse_codes, read_pixel_variance
 from components.trainer.source import Source
 from models.config import ImageShape, PriorConfig
 from models.export import restore_vqvae
-from models.prior import GatedPixelCNN
+from models.priors import GatedPixelCNN
 from models.vqvae import VQVAE
 from tests.fixtures.examples import write_codes, write_images
 from tests.fixtures.trainer_settings import NETWORK, vqvae_settings

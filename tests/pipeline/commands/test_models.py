@@ -396,6 +396,7 @@ def test_no_release_and_no_server(tmp_path):
         (("encode", "--data", "d", "--server", "h:1", "--out", "x"), "leave --server out"),
         (("encode", "a", "--server", "h:1", "--store", "s", "--out", "x"), "--store names"),
         (("sample", "--timeout", "3", "--out", "x"), "--timeout is about a server"),
+        (("sample", "--guidance", "2", "--out", "x"), "--guidance needs a --label"),
     ],
 )
 def test_usage(arguments, message):

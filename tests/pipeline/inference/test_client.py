@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from components.errors import PipelineError
+from pipeline.inference import disk
 from pipeline.inference.client import Client, ServerError
 from pipeline.inference.errors import InvalidInput
 from tests.fixtures import tiny_models
@@ -71,6 +72,17 @@ def test_sample(client):
     assert (client.sample([3, 7], seed=6).codes != drawn.codes).any()
     greedy = client.sample([3, 7], top_k=1)
     np.testing.assert_array_equal(greedy.codes, np.broadcast_to([[[3]], [[7]]], (2, 2, 3)))
+
+
+def test_a_release_of_before_draws_without_guidance_and_refuses_it_in_one_line(client, store):
+    plain = client.sample([3, 7], seed=5)
+    np.testing.assert_array_equal(client.sample([3, 7], seed=5, guidance=1.0).codes, plain.codes)
+    with disk.opened(str(store), 1, "sample") as models:
+        np.testing.assert_array_equal(models.sample([3, 7], seed=5).codes, plain.codes)
+        for each in (client, models):
+            with pytest.raises(PipelineError, match="earlier vqvae, and cannot guide") as refused:
+                each.sample([3, 7], guidance=2.0)
+            assert "\n" not in str(refused.value)
 
 
 def test_images_that_end_in_zero_bytes_arrive_whole(client):

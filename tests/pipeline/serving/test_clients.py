@@ -54,7 +54,16 @@ def test_server_and_disk_agree(store, images, tmp_path):
             out = tmp_path / name
             vqvae("encode", images, "--out", out / "codes.npz", *where)
             vqvae("decode", out / "codes.npz", "--out", out / "decoded", *where)
-            vqvae("sample", "--out", out / "drawn", "--count=70", "--label=1", "--seed=9", *where)
+            vqvae(
+                "sample",
+                "--out",
+                out / "drawn",
+                "--count=70",
+                "--label=1",
+                "--seed=9",
+                "--guidance=2",
+                *where,
+            )
     disk, server = tmp_path / "disk", tmp_path / "server"
     for name in ("codes.npz", "drawn/codes.npz"):
         one, other = codes_file.read(disk / name), codes_file.read(server / name)

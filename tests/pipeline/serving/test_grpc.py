@@ -61,6 +61,7 @@ GIVEN = {"codes": np.ones([2, 2, 2], np.int32), "rows_given": np.int32(1)}
         ("sample", "", drawing([0, -1, 2])),
         ("sample", "controlled", {**drawing([0, 1]), **CONTROLS}),
         ("sample", "complete", {**drawing([0, 1]), **CONTROLS, **GIVEN}),
+        ("sample", "guided", {**drawing([0, 1]), **CONTROLS, "guidance": np.float32(2.0)}),
         ("sample", "identity", {"rows": np.zeros([2], np.int32)}),
         ("encode", "pixels", {"images": np.zeros([0, 8, 8, 1], np.uint8)}),
         ("decode", "", {"codes": np.zeros([0, 2, 2], np.int32)}),

@@ -7,6 +7,10 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from models.priors.dropout import drop
+from models.priors.group_head import Layer, relu
+from models.priors.product import product
+
 
 class RowWeights(NamedTuple):
     """What rows are computed with."""
@@ -132,8 +136,8 @@ def rows(weights: RowWeights, v, above, padding):
     """
     z = tf.nn.conv2d(above, weights.kernel, 1, padding) + weights.offset
     if weights.output is not None:
-        v = (v + weights.output_bias) + _product(gate(z), weights.output)
-    return v, _product(z, weights.across, weights.across_bias)
+        v = (v + weights.output_bias) + product(gate(z), weights.output)
+    return v, product(z, weights.across, weights.across_bias)
 
 
 def residual(weights: PositionWeights, h, z, dropout=None):
@@ -150,32 +154,15 @@ def residual(weights: PositionWeights, h, z, dropout=None):
         gated = drop(gated, *dropout)
     # In this order, as a product with a bias would be fused with the addition into one
     # operation that is ten times slower on matrices this small (oneDNN, two threads).
-    return (h + weights.output_bias) + _product(gated, weights.output)
+    return (h + weights.output_bias) + product(gated, weights.output)
 
 
-def _product(x, kernel, bias=None):
-    """x W + b, `[..., in]` and `[in, out]` -> `[..., out]`."""
-    # One product of all positions: [N, h, w, ...] would be N · h small ones.
-    flat = x if x.shape.rank == 2 else tf.reshape(x, [-1, x.shape[-1]])
-    product = tf.matmul(flat, kernel)
-    if bias is not None:
-        product = tf.nn.bias_add(product, bias)
-    if x.shape.rank == 2:
-        return product
-    return tf.reshape(product, tf.concat([tf.shape(x)[:-1], [kernel.shape[-1]]], axis=0))
+def decide(h, dense: Layer):
+    """What decides the codes of a position, from the last layer: `[..., units]`."""
+    return tf.nn.relu(dense(relu(h)))
 
 
 def gate(x):
     """tanh(a) ⊙ σ(b) of the two halves of the last dimension."""
     a, b = tf.split(x, 2, axis=-1)
     return tf.tanh(a) * tf.sigmoid(b)
-
-
-def drop(x, rate: float, key):
-    """Dropout (Srivastava et al. 2014) that is a function of `key`, int64 `[2]`.
-
-    Keras's keeps a state, which is the same on every replica and gives all of them the same mask.
-    """
-    # The same generator on every device. (XLA's draws other numbers from the same seed.)
-    kept = tf.random.stateless_uniform(tf.shape(x), key, alg="philox") >= rate
-    return tf.where(kept, x / (1.0 - rate), tf.zeros_like(x))
