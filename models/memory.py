@@ -25,10 +25,10 @@ _ALIVE = 4
 def images_at_once(network: NetworkConfig, prior: PriorConfig | None = None) -> int:
     """Images for `VQVAE.measure`, and for `log_prob` of their codes where `prior` is given."""
     height, width, channels = network.image.hwc
-    # The parameters of the pixels, or a hidden layer at half of each side.
+    # The parameters of the pixels, a hidden layer at half of each side, or the products of SSIM.
     outputs = build_likelihood(network.model.decoder, channels, 1.0).outputs_per_pixel
     hidden = network.model.encoder.hidden_units / 4
-    at_once = _bounded(math.ceil(height * width * max(outputs, hidden)))
+    at_once = _bounded(math.ceil(height * width * max(outputs, hidden, 4 * channels)))
     if prior is not None:
         num_codes = network.model.quantizer.num_codes
         at_once = min(at_once, codes_at_once(prior, network.code_shape, num_codes))

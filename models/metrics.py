@@ -17,9 +17,12 @@ from typing import Any
 
 import numpy as np
 
+# Side of the window of SSIM, pixels.
+SSIM_WINDOW = 11
+
 # Per-image outputs of the `evaluate` signature that are only added up, and may be left out.
 _PER_IMAGE = (
-    *("squared_error", "pixel_square_sum", "decoder_bits"),
+    *("squared_error", "pixel_square_sum", "decoder_bits", "ssim"),
     *("prior_bits", "prior_bits_given_label"),
 )
 
@@ -55,6 +58,8 @@ class Sums:
     prior_bits_given_label: float = 0.0
     # Sum of −log₂ p(x | codes) over images.
     decoder_bits: float = 0.0
+    # Sum of the images' SSIM.
+    ssim: float = 0.0
 
     @classmethod
     def zero(cls, num_codes: int, image: tuple[int, int, int], count_codes: bool = True) -> Sums:
@@ -84,10 +89,10 @@ class Sums:
 
         Args:
             outputs: `codes` integers [N, ...], and any of `squared_error` [N], `pixel_sum`
-                [N, C], `pixel_square_sum` [N], `prior_bits` [N], `prior_bits_given_label` [N]
-                and `decoder_bits` [N], as the `evaluate` signature returns them; arrays or
-                tensors. What is left out makes the metrics that need it NaN; but a model that
-                knows no labels spends the same bits with them as without.
+                [N, C], `pixel_square_sum` [N], `ssim` [N], `prior_bits` [N],
+                `prior_bits_given_label` [N] and `decoder_bits` [N], as the `evaluate` signature
+                returns them; arrays or tensors. What is left out makes the metrics that need it
+                NaN; but a model that knows no labels spends the same bits with them as without.
 
         Raises:
             ValueError: if a code is not one of the K.
@@ -158,6 +163,11 @@ def psnr(sums: Sums) -> float:
     return math.inf if mean_squared_error == 0.0 else -10.0 * math.log10(mean_squared_error)
 
 
+def ssim(sums: Sums) -> float:
+    """Structural similarity (`models.ssim`), the mean over the images; 1 is perfect."""
+    return _share(sums.ssim, sums.images)
+
+
 def code_usage(sums: Sums) -> float:
     """Share of the K codes that occur at least once in the split, 0 to 1."""
     if not sums.codes or sums.code_counts is None:
@@ -209,6 +219,7 @@ def bits_per_dim(sums: Sums) -> float:
 METRICS: dict[str, Callable[[Sums], float]] = {
     "nmse": nmse,
     "psnr": psnr,
+    "ssim": ssim,
     "code_usage": code_usage,
     "perplexity": perplexity,
     "prior_bits_per_code": prior_bits_per_code,
@@ -219,9 +230,19 @@ METRICS: dict[str, Callable[[Sums], float]] = {
 }
 
 
+def measured(image: tuple[int, int, int]) -> list[str]:
+    """Names of the metrics that images of this size, H, W and C, have."""
+    return [name for name in METRICS if name != "ssim" or has_ssim(image)]
+
+
+def has_ssim(image: tuple[int, int, int]) -> bool:
+    """Whether the window of SSIM fits into images of this size, H, W and C."""
+    return min(image[:2]) >= SSIM_WINDOW
+
+
 def summary(sums: Sums) -> dict[str, float]:
-    """All metrics by name."""
-    return {name: metric(sums) for name, metric in METRICS.items()}
+    """All metrics of the images by name."""
+    return {name: METRICS[name](sums) for name in measured(sums.image)}
 
 
 def _share(part: float, whole: float) -> float:

@@ -39,7 +39,7 @@ class ReconstructionEvaluatorSpec(types.ComponentSpec):
 
 
 class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
-    """Measures every metric of models/metrics.py on the held-out split, overall and per label.
+    """Measures the metrics of models/metrics.py on the held-out split, overall and per label.
 
     Outputs `evaluation` (TFMA results, read with `components.evaluator.results.read`) and
     `blessing` (a `BLESSED` or `NOT_BLESSED` file and TFX's custom properties).

@@ -14,7 +14,7 @@ from models.metrics import METRICS
 LOWER_IS_BETTER = frozenset(
     {"nmse", "prior_bits_per_code", "prior_bits_per_code_given_label", "bits_per_dim"}
 )
-HIGHER_IS_BETTER = frozenset({"psnr", "code_usage", "perplexity"})
+HIGHER_IS_BETTER = frozenset({"psnr", "ssim", "code_usage", "perplexity"})
 
 
 class Threshold(Section):

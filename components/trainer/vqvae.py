@@ -127,8 +127,9 @@ class VQVAEObjective:
         sums = metrics.Sums.zero(self.model.quantizer.num_codes, config.image.hwc)
         for batch in held_out.once(images_at_once(config)):
             sums.update(self._measure(batch[features.IMAGE]))
-        names = ("nmse", "psnr", "code_usage", "perplexity")
-        return {name: metrics.METRICS[name](sums) for name in names}
+        names = ("nmse", "psnr", "ssim", "code_usage", "perplexity")
+        known = metrics.measured(config.image.hwc)
+        return {name: metrics.METRICS[name](sums) for name in names if name in known}
 
     def show(self, step: int) -> None:
         reconstructions = self.model.decode(self.model.encode(self._shown))

@@ -16,6 +16,7 @@ from components.features import Pixels
 from components.release_store.rollout import Rollout
 from components.trainer.config import TrainingConfig
 from models.config import Fraction, ImageShape, ModelConfig, NetworkConfig, PriorConfig, Section
+from models.metrics import SSIM_WINDOW, has_ssim
 from pipeline.config import strict_yaml
 from pipeline.config.beam import BeamConfig
 from pipeline.config.pods import KubeflowConfig
@@ -102,6 +103,16 @@ class Config(Section):
     @model_validator(mode="after")
     def _network_fits(self) -> Config:
         _ = self.network
+        return self
+
+    @model_validator(mode="after")
+    def _gate_fits(self) -> Config:
+        image = self.data.image
+        if "ssim" in self.gate.thresholds and not has_ssim(image.hwc):
+            raise ValueError(
+                f"gate.thresholds.ssim: images of {image.height}x{image.width} are smaller than "
+                f"the window of SSIM, {SSIM_WINDOW} pixels a side; remove this threshold"
+            )
         return self
 
 

@@ -17,6 +17,7 @@ from pipeline.report.numbers import number, percent
 METRICS = {
     "nmse": ("NMSE", "squared error by variance of the pixels: 0 is perfect, 1 the mean image"),
     "psnr": ("PSNR", "dB, of the mean squared error, peak 255"),
+    "ssim": ("SSIM", "structural similarity, the mean over the images: 1 is perfect"),
     "code_usage": ("codes used", "share of the codebook that occurs in the held-out images"),
     "perplexity": ("perplexity", "as many codes as used evenly"),
     "prior_bits_per_code": ("prior bits/code", "what the learned prior spends on a code"),

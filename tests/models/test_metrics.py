@@ -145,3 +145,14 @@ def test_tensors_are_taken_as_they_are(split):
     sums = metrics.Sums.zero(K, IMAGE)
     sums.update({name: tf.constant(value) for name, value in outputs(*split).items()})
     assert metrics.summary(sums) == pytest.approx(metrics.summary(measure(split, 1)))
+
+
+def test_similarity_is_the_mean_of_images_that_are_large_enough():
+    codes = np.zeros((2, CODES), int)
+    sums = metrics.Sums.zero(K, (11, 12, 3))
+    sums.update({"codes": codes, "ssim": np.array([0.5, 1.0], np.float32)})
+    other = metrics.Sums.zero(K, (11, 12, 3))
+    other.update({"codes": codes[:1], "ssim": np.array([0.0], np.float32)})
+    sums.merge(other)
+    assert metrics.summary(sums)["ssim"] == 0.5
+    assert "ssim" not in metrics.summary(metrics.Sums.zero(K, (10, 12, 3)))

@@ -75,6 +75,8 @@ def test_measure_agrees_with_the_images_a_user_gets():
     np.testing.assert_allclose(measured["squared_error"], error, rtol=1e-5)
     np.testing.assert_array_equal(measured["codes"], codes.numpy().reshape(3, -1))
     np.testing.assert_allclose(measured["pixel_sum"], batch.sum((1, 2)) / 255, rtol=1e-5)
+    similarity = tf.image.ssim(batch / 255.0, decoded / 255.0, max_val=1.0)
+    np.testing.assert_allclose(measured["ssim"], similarity, atol=1e-5)
 
 
 def test_the_seed_decides_the_weights():
