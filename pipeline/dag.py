@@ -23,6 +23,7 @@ from components.example_gen.component import ImageExampleGen
 from components.pusher.component import ReleasePusher
 from components.statistics_gen.component import ImageStatisticsGen
 from components.tokenizer.component import Tokenizer
+from components.tokenizer.views import Views
 from components.trainer.component import StageTrainer
 from components.trainer.config import (
     Precision,
@@ -147,6 +148,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         vqvae.outputs["model"],
         num_codes=config.model.quantizer.num_codes,
         batch_size=images_at_once(config.network),
+        views=_views(config),
         code_version=code_of(ids.TOKENIZER),
     )
     prior = _trainer(
@@ -220,6 +222,14 @@ def _validation(config: Config, examples: Channel) -> list[BaseComponent]:
         code_version=code_of(ids.DATA_GATE),
     )
     return [statistics, schema, validator, gate]
+
+
+def _views(config: Config) -> Views | None:
+    """Of a training image, for the prior; None for the image alone."""
+    stage = config.training.prior
+    if stage.views == 1:
+        return None
+    return Views(count=stage.views, flip=stage.flip, shift=stage.shift, seed=config.training.seed)
 
 
 def _trainer(

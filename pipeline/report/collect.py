@@ -198,7 +198,7 @@ def collect(record: Record) -> Collected:
                 uri(ids.EXAMPLE_VALIDATOR, "anomalies"),
                 otherwise=None,
             ),
-            labels=attempt("labels", data.count_labels, tokens or transformed, otherwise={}),
+            labels=attempt("labels", data.count_labels, transformed or tokens, otherwise={}),
             pixels=attempt("pixel statistics", data.read_pixels, transformed, otherwise=None),
         ),
         versions=_versions(record.code),
