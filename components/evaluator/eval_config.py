@@ -10,8 +10,7 @@ from tensorflow_model_analysis.proto import config_pb2
 from tfx.utils import json_utils
 
 from components import features
-from components.evaluator.gate import HIGHER_IS_BETTER, GateConfig, Threshold
-from models.metrics import measured
+from components.evaluator.gate import FRECHET, HIGHER_IS_BETTER, GateConfig, Threshold
 
 SIGNATURE = "evaluate"
 
@@ -21,11 +20,17 @@ def eval_config(
     num_codes: int,
     image: tuple[int, int, int],
     batch_size: int,
+    codebooks: int = 1,
     incomparable: Collection[str] = (),
 ) -> tfma.EvalConfig:
     """What TFMA measures and checks: all metrics, overall and per label, against the gate.
 
     Args:
+        gate: thresholds.
+        num_codes: K, size of a codebook of the candidate.
+        image: H, W, C.
+        batch_size: images that a model is given at a time.
+        codebooks: B, number of the candidate's codebooks.
         incomparable: metrics that the last release cannot be measured by, so that thresholds on
             their change do not apply.
     """
@@ -45,11 +50,7 @@ def eval_config(
             tfma.MetricsSpec(
                 metrics=[
                     tfma.MetricConfig(
-                        class_name="ReconstructionMetric",
-                        module="components.evaluator.metrics",
-                        config=json_utils.dumps(
-                            {"name": name, "num_codes": num_codes, "image": list(image)}
-                        ),
+                        **_metric(name, num_codes, image),
                         # TFMA holds a plain `threshold` against every slice; the gate speaks
                         # of the whole split.
                         per_slice_thresholds=[
@@ -61,11 +62,26 @@ def eval_config(
                             )
                         ],
                     )
-                    for name in measured(image)
+                    for name in gate.measured(image, codebooks)
                 ]
             )
         ],
     )
+
+
+def _metric(name: str, num_codes: int, image: tuple[int, int, int]) -> dict[str, str]:
+    """What TFMA makes a metric of."""
+    if name in FRECHET:
+        return {
+            "class_name": "FrechetMetric",
+            "module": "components.evaluator.frechet",
+            "config": json_utils.dumps({"name": name}),
+        }
+    return {
+        "class_name": "ReconstructionMetric",
+        "module": "components.evaluator.metrics",
+        "config": json_utils.dumps({"name": name, "num_codes": num_codes, "image": list(image)}),
+    }
 
 
 def _threshold(

@@ -18,14 +18,13 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components import baseline, contents, per_file
-from components.evaluator import results
+from components.evaluator import feature_model, results
 from components.evaluator.eval_config import SIGNATURE, eval_config
 from components.evaluator.extractors import HeldOut, extractors
 from components.evaluator.gate import GateConfig
-from models.metrics import measured
 
-# Metrics that are also outputs of the signature `evaluate`, which it had not from the beginning.
-_ADDED = ("ssim",)
+# Metrics that need an output of the signature `evaluate` that it had not from the beginning.
+_ADDED = {"ssim": "ssim", "fid": "num_classes"}
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -55,7 +54,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             logging.warning("Thresholds on change are not checked: %s.", reason)
         height, width, channels = json.loads(exec_properties["image"])
         image, size = (height, width, channels), exec_properties["batch_size"]
-        names = measured(image)
+        num_codes, codebooks = exec_properties["num_codes"], exec_properties["codebooks"]
+        gate = GateConfig.model_validate_json(exec_properties["gate"])
+        names = gate.measured(image, codebooks)
+        if gate.features is not None:
+            feature_model.check(gate.features, image)
         used = {False: artifact_utils.get_single_instance(input_dict["model"])}
         incomparable: list[str] = []
         if version:
@@ -63,9 +66,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             incomparable = _unknown_to(path_utils.serving_model_path(used[True].uri), names)
             for name in incomparable:
                 logging.warning("%s is not compared: %s.", name, results.UNKNOWN % version)
-        gate = GateConfig.model_validate_json(exec_properties["gate"])
         config = tfma.utils.update_eval_config_with_defaults(
-            eval_config(gate, exec_properties["num_codes"], image, size, incomparable),
+            eval_config(gate, num_codes, image, size, codebooks, incomparable),
             has_baseline=bool(version),
             rubber_stamp=True,  # without a release to compare with, only bounds count
         )
@@ -91,7 +93,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | tfma.ExtractEvaluateAndWriteResults(
                     eval_shared_model=models[0] if len(models) == 1 else models,
                     eval_config=config,
-                    extractors=extractors(models, config),
+                    extractors=extractors(models, config, image, gate.features),
                     output_path=evaluation.uri,
                 )
             )
@@ -138,7 +140,7 @@ def _unknown_to(saved_model: str, names: list[str]) -> list[str]:
     with fileio.open(os.path.join(saved_model, "saved_model.pb"), "rb") as file:
         saved = saved_model_pb2.SavedModel.FromString(file.read())
     outputs = saved.meta_graphs[0].signature_def[SIGNATURE].outputs
-    return [name for name in names if name in _ADDED and name not in outputs]
+    return [name for name in names if name in _ADDED and _ADDED[name] not in outputs]
 
 
 def _baseline(artifacts: list[types.Artifact]) -> tuple[int, str]:

@@ -14,7 +14,7 @@ from tfx.dsl.io import fileio
 
 from components import features
 from components.errors import PipelineError
-from components.evaluator.gate import GateConfig
+from components.evaluator.gate import FRECHET, GateConfig
 from models.metrics import METRICS
 
 _GATE_FILE = "gate.json"
@@ -105,9 +105,9 @@ def read(evaluation_uri: str) -> Evaluation:
     with fileio.open(path, "r") as file:
         record = json.loads(file.read())
     version = record["baseline_version"]
-    slices = _slices(evaluation_uri)
-    candidate = tfma.CANDIDATE_KEY if version else _NO_MODEL_NAME
     measured = record.get("metrics", METRICS)
+    slices = _slices(evaluation_uri, measured)
+    candidate = tfma.CANDIDATE_KEY if version else _NO_MODEL_NAME
     metrics = slices.get((candidate, None), dict.fromkeys(measured, math.nan))
     unknown = dict.fromkeys(record.get("incomparable", ()), UNKNOWN % version)
     baseline = slices.get((tfma.BASELINE_KEY, None)) if version else None
@@ -139,8 +139,10 @@ def read(evaluation_uri: str) -> Evaluation:
 
 
 def format_number(value: float) -> str:
-    """Four significant digits."""
-    return f"{value:.4g}" if math.isfinite(value) else str(value)
+    """Four significant digits, all of those before the point."""
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def describe_check(check: Check, number: Callable[[float], str] = format_number) -> str:
@@ -162,7 +164,9 @@ def describe_check(check: Check, number: Callable[[float], str] = format_number)
     return f"at most {share} worse than the last release"
 
 
-def _slices(evaluation_uri: str) -> dict[tuple[str, int | None], dict[str, float]]:
+def _slices(
+    evaluation_uri: str, measured: Sequence[str]
+) -> dict[tuple[str, int | None], dict[str, float]]:
     """(model name, label or None for all images) -> metric -> value."""
     slices: dict[tuple[str, int | None], dict[str, float]] = {}
     for stored in tfma.load_metrics(evaluation_uri):
@@ -173,8 +177,13 @@ def _slices(evaluation_uri: str) -> dict[tuple[str, int | None], dict[str, float
                 values = slices.setdefault((entry.key.model_name, label), {})
                 values[entry.key.name] = entry.value.double_value.value
     return {
-        key: {name: values[name] for name in METRICS if name in values}
-        for key, values in slices.items()
+        (model, label): {
+            # Fréchet distances are of the whole split.
+            name: values[name]
+            for name in measured
+            if name in values and (label is None or name not in FRECHET)
+        }
+        for (model, label), values in slices.items()
     }
 
 

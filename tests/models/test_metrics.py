@@ -98,6 +98,26 @@ def test_a_dead_codebook_and_an_even_one():
     assert even.images == 4
 
 
+def test_of_several_codebooks_each_has_its_usage_and_perplexity():
+    codes = np.stack([np.arange(32) % K, np.full(32, 3)], axis=-1).reshape(8, -1)
+    sums = metrics.Sums.zero(K, IMAGE, codebooks=2)
+    sums.update({"codes": codes[:3]})
+    other = metrics.Sums.zero(K, IMAGE, codebooks=2)
+    other.update({"codes": codes[3:]})
+    sums.merge(other)
+    found = metrics.summary(sums)
+    expected = {
+        **{"code_usage": 17 / (2 * K), "code_usage_1": 1.0, "code_usage_2": 1 / K},
+        **{"perplexity": 4.0, "perplexity_1": 16.0, "perplexity_2": 1.0},
+        "unigram_bits_per_code": 2.0,
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert metrics.is_metric("perplexity_12")
+    assert not metrics.is_metric("nmse_1")
+    with pytest.raises(ValueError, match="two different models"):
+        sums.merge(metrics.Sums.zero(K, IMAGE))
+
+
 def test_painting_the_mean_colour_scores_one_and_copying_scores_zero(split):
     x, _, codes, *bits = split
     mean = np.broadcast_to(x.mean((0, 1, 2)), x.shape)

@@ -41,10 +41,14 @@ def test_the_first_layer_is_half_as_wide_unless_told(first_units, channels):
     assert [layer.kernel.shape[-1] for layer in encoder.strided] == [channels, 8, 8]
 
 
-@pytest.mark.parametrize("kind", ["ema", "gradient", "fsq"])
-@pytest.mark.parametrize("groups", [1, 2])
-def test_every_quantizer_trains_the_encoder(kind, groups):
-    config = network(kind=kind, groups=groups, levels=(5, 5))
+@pytest.mark.parametrize("kind", ["ema", "gradient", "simvq", "fsq"])
+@pytest.mark.parametrize(
+    "several", [{}, {"groups": 2}, {"depth": 2}], ids=["one", "groups", "depth"]
+)
+def test_every_quantizer_trains_the_encoder(kind, several):
+    if kind == "fsq" and "depth" in several:
+        pytest.skip("refused")
+    config = network(kind=kind, levels=(5, 5), **several)
     vqvae, batch = VQVAE(config, 0.1), images(2, config)
     with tf.GradientTape() as tape:
         outputs = vqvae(batch, training=True)

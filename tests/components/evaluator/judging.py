@@ -32,9 +32,11 @@ def judge(folder, examples, model, gate, image, baseline=None, num_codes=16, bat
     properties = {
         "gate": GateConfig.model_validate(gate).model_dump_json(),
         "num_codes": num_codes,
+        "codebooks": 1,
         "image": json.dumps(image),
         "batch_size": batch_size,
         "example_splits": '["eval"]',
+        "features_fingerprint": "",
         "code_version": "",
     }
     outputs = {"evaluation": [evaluation], "blessing": [blessing]}

@@ -13,7 +13,7 @@ from components.errors import PipelineError
 from components.evaluator import component, results
 from components.evaluator.eval_config import eval_config
 from components.evaluator.gate import GateConfig
-from models.metrics import measured
+from models.metrics import formulas
 from tests.components.evaluator.judging import as_baseline, judge
 from tests.fixtures.examples import write_images
 
@@ -149,7 +149,7 @@ def test_metrics_of_the_whole_split_and_of_each_label_equal_numpy(evaluate, mode
     # A label uses fewer codes than the split; the gate looks at the split only.
     gate = {"nmse": {"min": 0.0, "max": 0.1}, "code_usage": {"min": 0.9}}
     evaluation, blessing = evaluate(models["good"], gate)
-    assert list(evaluation.metrics) == measured((HEIGHT, WIDTH, 1))
+    assert list(evaluation.metrics) == list(formulas((HEIGHT, WIDTH, 1)))
     assert evaluation.metrics == pytest.approx(expected(images, 16), rel=1e-5)
     assert list(evaluation.by_label) == [0, 1, 2]
     for label, found in evaluation.by_label.items():
@@ -296,7 +296,7 @@ def test_stock_tfma_measures_the_same_image_by_image(models, data, tmp_path):
         output_path=str(tmp_path / "tfma"),
     )
     metrics = result.get_metrics_for_slice()
-    found = {name: metrics[name]["doubleValue"] for name in measured((HEIGHT, WIDTH, 1))}
+    found = {name: metrics[name]["doubleValue"] for name in formulas((HEIGHT, WIDTH, 1))}
     assert found == pytest.approx(expected(images, 16), rel=1e-5)
 
 

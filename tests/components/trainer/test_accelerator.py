@@ -31,7 +31,13 @@ from tests.fixtures.gpu_kernels import (
     without_gpu_kernel,
 )
 
-QUANTIZERS = {"ema": {}, "gradient": {}, "fsq": {"levels": (4, 3)}}
+QUANTIZERS = {
+    "ema": {},
+    "gradient": {},
+    "simvq": {},
+    "fsq": {"levels": (4, 3)},
+    "residual": {"kind": "ema", "groups": 1, "depth": 2},
+}
 LIKELIHOODS = ("gaussian", "categorical", "logistic_mixture")
 
 
@@ -42,12 +48,13 @@ def as_on_a_gpu(monkeypatch):
 
 
 def network(quantizer: str = "ema", likelihood: str = "gaussian", groups: int = 1) -> NetworkConfig:
-    settings = {"num_codes": 12, "embedding_dim": 4, "groups": groups, **QUANTIZERS[quantizer]}
+    sizes = {"num_codes": 12, "embedding_dim": 4, "groups": groups}
+    settings = {"kind": quantizer, **sizes, **QUANTIZERS[quantizer]}
     return NetworkConfig(
-        image=ImageShape(height=8, width=8, channels=3),
+        image=ImageShape(height=12, width=12, channels=3),  # large enough for SSIM
         model=ModelConfig(
             encoder=EncoderConfig(downsampling=2, hidden_units=8, residual_units=4),
-            quantizer=QuantizerConfig(kind=quantizer, **settings),
+            quantizer=QuantizerConfig(**settings),
             decoder=DecoderConfig(likelihood=likelihood, mixture_components=2),
         ),
     )
