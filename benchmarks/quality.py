@@ -72,8 +72,8 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
     for name, runs in results.items():
         change = f"{_mean(runs, 'nmse') / reference - 1:+.0%}" if reference else ""
         lines.append(
-            f"| {name} | {_spread(runs, 'nmse', '.4f')} | {change} "
-            f"| {_spread(runs, 'code_usage', '.1f', 100)} | {_spread(runs, 'perplexity', '.1f')} |"
+            f"| {name} | {spread(runs, 'nmse', '.4f')} | {change} "
+            f"| {spread(runs, 'code_usage', '.1f', 100)} | {spread(runs, 'perplexity', '.1f')} |"
         )
     return "\n".join(lines)
 
@@ -82,7 +82,8 @@ def _mean(runs: list[dict[str, float]], metric: str) -> float:
     return statistics.mean(run[metric] for run in runs)
 
 
-def _spread(runs: list[dict[str, float]], metric: str, form: str, scale: float = 1.0) -> str:
+def spread(runs: list[dict[str, float]], metric: str, form: str, scale: float = 1.0) -> str:
+    """The mean of a metric over the runs, and its range."""
     values = [scale * run[metric] for run in runs]
     return f"{statistics.mean(values):{form}} ({min(values):{form}}–{max(values):{form}})"
 

@@ -28,30 +28,35 @@ class QuantizerConfig(Section):
     """The codes: how they are chosen, how many there are, and how the codebook learns."""
 
     # `ema`: codebook by moving averages (appendix A.1). `gradient`: codebook by gradient descent
-    # (eq. 3). `fsq`: rounding, no codebook (finite scalar quantization). Default ema.
-    kind: Literal["ema", "gradient", "fsq"] = "ema"
+    # (eq. 3). `simvq`: a learned linear map of a frozen random table, for large codebooks
+    # (SimVQ). `fsq`: rounding, no codebook (finite scalar quantization). Default ema.
+    kind: Literal["ema", "gradient", "simvq", "fsq"] = "ema"
     # K, codes in the codebook. Default 512; fsq: follows from `levels`.
     num_codes: Annotated[int, Field(ge=2)] = 512
     # D, channels that the encoder gives a position. Default 64; fsq: follows from `levels`.
     embedding_dim: Positive = 64
     # Codes per position; each gets D / groups channels, all share one codebook. Default 1.
     groups: Positive = 1
+    # Codes per position, each for what those before it left of the encoding (residual
+    # quantization), and each with a codebook of its own; not with groups, cosine or fsq.
+    # Default 1.
+    depth: Positive = 1
     # fsq: values of each channel of a code. Default 8, 5, 5, 5: 1,000 codes.
     levels: Annotated[tuple[Annotated[int, Field(ge=3)], ...], Field(min_length=1)] = (8, 5, 5, 5)
-    # How the gradient passes the choice of a code; ema and gradient only. Default
-    # straight_through.
+    # How the gradient passes the choice of a code; not for fsq. Default straight_through.
     estimator: Literal["straight_through", "rotation"] = "straight_through"
-    # Encodings and embeddings have length 1, so that angles decide; ema and gradient only.
+    # Encodings and embeddings have length 1, so that angles decide; not for fsq.
     cosine: bool = False
     # gamma of the moving averages (appendix A.1), per step; ema only. Default 0.97: where steps
     # are few it follows the encoder better than the 0.99 of the paper.
     decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.97
     # Weight beta of the commitment loss (eq. 3). Default 0.25.
     commitment: Annotated[float, Field(ge=0.0)] = 0.25
-    # Weight alpha of the codebook loss (eq. 3); gradient only. Default 1.
+    # Weight alpha of the codebook loss (eq. 3); gradient and simvq only. Default 1.
     codebook_weight: Annotated[float, Field(gt=0.0)] = 1.0
     # Lloyd iterations, after a first one, that place the codebook on real encodings before the
-    # first step; 0 starts from a random codebook. Default 10.
+    # first step; 0 starts from a random codebook. ema and gradient only: simvq and fsq take the
+    # mean and the spread of encodings. Default 10.
     kmeans_iterations: Annotated[int, Field(ge=0)] = 10
     # A code whose average count per step falls below this share of an even split (positions
     # of the batch / K) is moved onto an encoding of the current batch; 0 never restarts.
@@ -61,9 +66,19 @@ class QuantizerConfig(Section):
     @model_validator(mode="after")
     def _follow(self) -> QuantizerConfig:
         """Sizes of fsq, and what does not go together."""
+        if self.depth > 1:
+            for name, is_so, why in (
+                ("groups", self.groups > 1, "both ask for several codes per position"),
+                ("cosine", self.cosine, "vectors of length 1 do not add up to an encoding"),
+                ("kind fsq", self.kind == "fsq", "what it leaves is finer than its levels"),
+            ):
+                if is_so:
+                    raise ValueError(
+                        f"depth ({self.depth}) does not go with {name}: {why}; use one of the two"
+                    )
         if self.kind == "fsq":
             if self.cosine or self.estimator != "straight_through":
-                raise ValueError("cosine and estimator are for kind ema and gradient, not fsq")
+                raise ValueError("cosine and estimator are for a codebook, which fsq has not")
             # Whoever reads the configuration finds K and D in one place, whatever the kind.
             sizes = {
                 "num_codes": math.prod(self.levels),
@@ -82,7 +97,12 @@ class QuantizerConfig(Section):
     @property
     def starts_on_data(self) -> bool:
         """The quantizer is fitted to encodings before the first step."""
-        return self.kind == "fsq" or self.kmeans_iterations > 0
+        return self.kind in ("simvq", "fsq") or self.kmeans_iterations > 0
+
+    @property
+    def codes_per_position(self) -> int:
+        """g: groups, or depth."""
+        return self.groups * self.depth
 
 
 class ModelConfig(Section):
@@ -200,5 +220,5 @@ class NetworkConfig(Section):
     @property
     def code_shape(self) -> tuple[int, ...]:
         """Shape of the codes of one image: `(h, w)`, or `(h, w, g)` with several per position."""
-        groups = self.model.quantizer.groups
-        return self.code_grid if groups == 1 else (*self.code_grid, groups)
+        several = self.model.quantizer.codes_per_position
+        return self.code_grid if several == 1 else (*self.code_grid, several)

@@ -332,6 +332,8 @@ def _evaluate(vqvae: VQVAE, prior: Prior, parse: Parse):
             "prior_bits_given_label": given_label,
             # A release is measured beside candidates with another codebook.
             "num_codes": tf.fill([tf.shape(codes)[0]], vqvae.quantizer.num_codes),
+            "num_classes": tf.fill([tf.shape(codes)[0]], prior.num_classes),
+            "codebooks": tf.fill([tf.shape(codes)[0]], vqvae.quantizer.codebooks),
         }
 
     return evaluate

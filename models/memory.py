@@ -28,9 +28,10 @@ _ALIVE = 4
 def images_at_once(network: NetworkConfig, prior: PriorConfig | None = None) -> int:
     """Images for `VQVAE.measure`, and for `log_prob` of their codes where `prior` is given."""
     height, width, channels = network.image.hwc
+    # The parameters of the pixels, or the products of SSIM.
     outputs = build_likelihood(network.model.decoder, channels, 1.0).outputs_per_pixel
     hidden = largest_activation(network.model, height, width)
-    at_once = _bounded(max(height * width * outputs, hidden))
+    at_once = _bounded(max(height * width * max(outputs, 4 * channels), hidden))
     if prior is not None:
         num_codes = network.model.quantizer.num_codes
         at_once = min(at_once, codes_at_once(prior, network.code_shape, num_codes))

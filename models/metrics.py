@@ -10,16 +10,21 @@ A metric without a value (no images, no variance, an input that was not measured
 
 from __future__ import annotations
 
+import functools
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+# Side of the window of SSIM, pixels.
+SSIM_WINDOW = 11
+
 # Per-image outputs of the `evaluate` signature that are only added up, and may be left out.
 _PER_IMAGE = (
-    *("squared_error", "pixel_square_sum", "decoder_bits"),
+    *("squared_error", "pixel_square_sum", "decoder_bits", "ssim"),
     *("prior_bits", "prior_bits_given_label"),
 )
 
@@ -36,12 +41,15 @@ class Sums:
 
     # H, W, C of the images.
     image: tuple[int, int, int]
-    # How often each of the K codes was used; int64 [K]. None where that is not followed.
+    # How often each of the K codes of each codebook was used; int64 [B, K]. None where that is
+    # not followed.
     code_counts: np.ndarray | None
     # Sum over images, rows and columns per channel; float64 [C].
     pixel_sum: np.ndarray
-    # K, the size of the codebook.
+    # K, the size of a codebook.
     num_codes: int
+    # B, the number of codebooks.
+    codebooks: int = 1
     images: int = 0
     # Codes of all images together.
     codes: int = 0
@@ -55,23 +63,33 @@ class Sums:
     prior_bits_given_label: float = 0.0
     # Sum of −log₂ p(x | codes) over images.
     decoder_bits: float = 0.0
+    # Sum of the images' SSIM.
+    ssim: float = 0.0
 
     @classmethod
-    def zero(cls, num_codes: int, image: tuple[int, int, int], count_codes: bool = True) -> Sums:
+    def zero(
+        cls,
+        num_codes: int,
+        image: tuple[int, int, int],
+        count_codes: bool = True,
+        codebooks: int = 1,
+    ) -> Sums:
         """The sums of no images.
 
         Args:
             num_codes: K.
             image: H, W, C.
-            count_codes: follow how often each code was used, which takes 8·K bytes; the metrics
+            count_codes: follow how often each code was used, which takes 8·B·K bytes; the metrics
                 that tell how the codes are spread are NaN without.
+            codebooks: B; with more than 1 each of the B codes of a position has its own.
         """
         height, width, channels = image
         return cls(
             image=(height, width, channels),
-            code_counts=np.zeros(num_codes, np.int64) if count_codes else None,
+            code_counts=np.zeros((codebooks, num_codes), np.int64) if count_codes else None,
             pixel_sum=np.zeros(channels, np.float64),
             num_codes=num_codes,
+            codebooks=codebooks,
         )
 
     @property
@@ -83,11 +101,12 @@ class Sums:
         """Adds a batch.
 
         Args:
-            outputs: `codes` integers [N, ...], and any of `squared_error` [N], `pixel_sum`
-                [N, C], `pixel_square_sum` [N], `prior_bits` [N], `prior_bits_given_label` [N]
-                and `decoder_bits` [N], as the `evaluate` signature returns them; arrays or
-                tensors. What is left out makes the metrics that need it NaN; but a model that
-                knows no labels spends the same bits with them as without.
+            outputs: `codes` integers [N, ...], those of a position one after the other, and any
+                of `squared_error` [N], `pixel_sum` [N, C], `pixel_square_sum` [N], `ssim` [N],
+                `prior_bits` [N], `prior_bits_given_label` [N] and `decoder_bits` [N], as the
+                `evaluate` signature returns them; arrays or tensors. What is left out makes the
+                metrics that need it NaN; but a model that knows no labels spends the same bits
+                with them as without.
 
         Raises:
             ValueError: if a code is not one of the K.
@@ -100,7 +119,10 @@ class Sums:
                 f"Received: {codes.min()} to {codes.max()}"
             )
         if self.code_counts is not None:
-            self.code_counts += np.bincount(codes.ravel(), minlength=self.num_codes)
+            for counts, own in zip(
+                self.code_counts, codes.reshape(-1, self.codebooks).T, strict=True
+            ):
+                counts += np.bincount(own, minlength=self.num_codes)
         self.codes += codes.size
         self.images += len(codes)
         for name in _PER_IMAGE:
@@ -114,11 +136,12 @@ class Sums:
 
     def merge(self, other: Sums) -> None:
         """Adds the sums of other images, measured with the same model."""
-        if (self.num_codes, self.image) != (other.num_codes, other.image):
+        own, others = (
+            f"K={each.num_codes}, B={each.codebooks}, image={each.image}" for each in (self, other)
+        )
+        if own != others:
             raise ValueError(
-                "sums of two different models cannot be added. Received: "
-                f"K={self.num_codes}, image={self.image} and "
-                f"K={other.num_codes}, image={other.image}"
+                f"sums of two different models cannot be added. Received: {own} and {others}"
             )
         if self.code_counts is None or other.code_counts is None:
             self.code_counts = None
@@ -158,16 +181,30 @@ def psnr(sums: Sums) -> float:
     return math.inf if mean_squared_error == 0.0 else -10.0 * math.log10(mean_squared_error)
 
 
-def code_usage(sums: Sums) -> float:
-    """Share of the K codes that occur at least once in the split, 0 to 1."""
-    if not sums.codes or sums.code_counts is None:
-        return math.nan
-    return _share(int(np.count_nonzero(sums.code_counts)), sums.num_codes)
+def ssim(sums: Sums) -> float:
+    """Structural similarity (`models.ssim`), the mean over the images; 1 is perfect."""
+    return _share(sums.ssim, sums.images)
 
 
-def perplexity(sums: Sums) -> float:
-    """exp(H) of the split's code frequencies: as many codes as used evenly, 1 to K."""
-    return 2.0 ** unigram_bits_per_code(sums)
+def code_usage(sums: Sums, codebook: int | None = None) -> float:
+    """Share of the codes that occur at least once in the split, 0 to 1.
+
+    Args:
+        sums: over the split.
+        codebook: of which one; all of them by default.
+    """
+    counts = _counts(sums, codebook)
+    return math.nan if counts is None else _share(int(np.count_nonzero(counts)), counts.size)
+
+
+def perplexity(sums: Sums, codebook: int | None = None) -> float:
+    """exp(H) of the split's code frequencies: as many codes as used evenly, 1 to K.
+
+    Args:
+        sums: over the split.
+        codebook: of which one; by default the geometric mean over all of them.
+    """
+    return 2.0 ** unigram_bits_per_code(sums, codebook)
 
 
 def prior_bits_per_code(sums: Sums) -> float:
@@ -180,17 +217,23 @@ def prior_bits_per_code_given_label(sums: Sums) -> float:
     return _share(sums.prior_bits_given_label, sums.codes)
 
 
-def unigram_bits_per_code(sums: Sums) -> float:
-    """Bits per code of the best model that knows one table: entropy of the split's frequencies.
+def unigram_bits_per_code(sums: Sums, codebook: int | None = None) -> float:
+    """Bits per code of the best model that knows one table for each codebook: the entropy of the
+    split's frequencies, averaged over the codebooks.
 
     They are those of the very split it is measured on, so no model that ignores context is
-    better, where a position has one code. Of several codes per position each may have
-    frequencies of its own, and a table for each would need less.
+    better, where the codes of a position have a codebook each. Of several codes with one codebook
+    each may have frequencies of its own, and a table for each would need less.
+
+    Args:
+        sums: over the split.
+        codebook: of which one; of all by default.
     """
-    if not sums.codes or sums.code_counts is None:
+    counts = _counts(sums, codebook)
+    if counts is None:
         return math.nan
-    frequency = sums.code_counts[sums.code_counts > 0] / sums.codes
-    return float(-(frequency * np.log2(frequency)).sum()) + 0.0  # no −0.0
+    frequency = counts[counts > 0] / (sums.codes / sums.codebooks)
+    return float(-(frequency * np.log2(frequency)).sum()) / len(counts) + 0.0  # no −0.0
 
 
 def uniform_bits_per_code(sums: Sums) -> float:
@@ -209,6 +252,7 @@ def bits_per_dim(sums: Sums) -> float:
 METRICS: dict[str, Callable[[Sums], float]] = {
     "nmse": nmse,
     "psnr": psnr,
+    "ssim": ssim,
     "code_usage": code_usage,
     "perplexity": perplexity,
     "prior_bits_per_code": prior_bits_per_code,
@@ -219,9 +263,47 @@ METRICS: dict[str, Callable[[Sums], float]] = {
 }
 
 
+# Of these there is one for each of several codebooks too: `perplexity_1`, and so on.
+_OF_A_CODEBOOK = {"code_usage": code_usage, "perplexity": perplexity}
+_NAME_OF_ONE = re.compile(rf"(?:{'|'.join(_OF_A_CODEBOOK)})_[1-9][0-9]*")
+
+
+def formulas(image: tuple[int, int, int], codebooks: int = 1) -> dict[str, Callable[[Sums], float]]:
+    """All metrics that a model has, by name.
+
+    Args:
+        image: H, W, C; images that are smaller than its window have no SSIM.
+        codebooks: B; with more than 1 each has metrics of its own.
+    """
+    found = {name: METRICS[name] for name in METRICS if name != "ssim" or has_ssim(image)}
+    if codebooks > 1:
+        for name, formula in _OF_A_CODEBOOK.items():
+            for place in range(codebooks):
+                found[f"{name}_{place + 1}"] = functools.partial(formula, codebook=place)
+    return found
+
+
+def is_metric(name: str) -> bool:
+    """Whether models of some configuration have a metric of this name."""
+    return name in METRICS or _NAME_OF_ONE.fullmatch(name) is not None
+
+
+def has_ssim(image: tuple[int, int, int]) -> bool:
+    """Whether the window of SSIM fits into images of this size, H, W and C."""
+    return min(image[:2]) >= SSIM_WINDOW
+
+
 def summary(sums: Sums) -> dict[str, float]:
-    """All metrics by name."""
-    return {name: metric(sums) for name, metric in METRICS.items()}
+    """All metrics of the images by name."""
+    found = formulas(sums.image, sums.codebooks)
+    return {name: formula(sums) for name, formula in found.items()}
+
+
+def _counts(sums: Sums, codebook: int | None) -> np.ndarray | None:
+    """Of one codebook or all, int64 `[B, K]`; None where there are none."""
+    if not sums.codes or sums.code_counts is None:
+        return None
+    return sums.code_counts if codebook is None else sums.code_counts[codebook : codebook + 1]
 
 
 def _share(part: float, whole: float) -> float:

@@ -7,11 +7,13 @@ import tensorflow as tf
 
 from models.config import NetworkConfig
 from models.likelihoods import build_likelihood
+from models.metrics import has_ssim
 from models.networks import build_decoder, build_encoder
 from models.part import WHOLE, Part
 from models.precision import state_dtype
 from models.quantizers import build_quantizer
 from models.seeded import seeded
+from models.ssim import ssim
 from models.updates import Updates
 
 
@@ -116,7 +118,8 @@ class VQVAE(keras.Model):
 
         Returns:
             `codes` int32 `[N, h·w·g]`; `squared_error`, `pixel_square_sum`, `decoder_bits`
-            float32 `[N]` and `pixel_sum` float32 `[N, C]`, pixels in units of pixel / 255.
+            float32 `[N]` and `pixel_sum` float32 `[N, C]`, pixels in units of pixel / 255; and
+            `ssim` float32 `[N]`, but of images that are smaller than its window.
         """
         codes = self.encode(images)
         parameters = self.parameters(codes)
@@ -129,4 +132,5 @@ class VQVAE(keras.Model):
             "pixel_sum": tf.reduce_sum(x, axis=[1, 2]),
             "pixel_square_sum": tf.reduce_sum(tf.square(x), axis=[1, 2, 3]),
             "decoder_bits": self.likelihood.bits(images, parameters),
+            **({"ssim": ssim(x, decoded)} if has_ssim(self.config.image.hwc) else {}),
         }

@@ -18,7 +18,11 @@ _MODULES = {
     ids.TOKENIZER: ("components.tokenizer.executor",),
     ids.TRAINERS["prior"]: ("components.trainer.prior",),
     ids.BASELINE: ("components.baseline.executor",),
-    ids.EVALUATOR: ("components.evaluator.executor", "components.evaluator.metrics"),
+    ids.EVALUATOR: (
+        "components.evaluator.executor",
+        "components.evaluator.metrics",
+        "components.evaluator.frechet",
+    ),
     ids.PUSHER: ("components.pusher.executor",),
     ids.REPORT: ("pipeline.report.executor",),
 }

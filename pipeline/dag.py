@@ -17,12 +17,14 @@ from tfx.types import Channel
 from components.baseline.component import Baseline
 from components.data_gate.component import DataGate
 from components.data_gate.imported_schema import ImportedSchema
+from components.evaluator import feature_model
 from components.evaluator.component import ReconstructionEvaluator
 from components.example_gen import layout
 from components.example_gen.component import ImageExampleGen
 from components.pusher.component import ReleasePusher
 from components.statistics_gen.component import ImageStatisticsGen
 from components.tokenizer.component import Tokenizer
+from components.tokenizer.views import Views
 from components.trainer.component import StageTrainer
 from components.trainer.config import (
     Precision,
@@ -147,6 +149,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         vqvae.outputs["model"],
         num_codes=config.model.quantizer.num_codes,
         batch_size=images_at_once(config.network),
+        views=_views(config),
         code_version=code_of(ids.TOKENIZER),
     )
     prior = _trainer(
@@ -162,9 +165,11 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         prior.outputs["model"],
         config.gate,
         num_codes=config.model.quantizer.num_codes,
+        codebooks=config.model.quantizer.depth,
         image=image.hwc,
         batch_size=images_at_once(config.network, config.prior),
         baseline_model=last_release,
+        features_fingerprint=_features(config, run),
         code_version=code_of(ids.EVALUATOR),
     ).with_id(ids.EVALUATOR)
     pusher = ReleasePusher(
@@ -220,6 +225,24 @@ def _validation(config: Config, examples: Channel) -> list[BaseComponent]:
         code_version=code_of(ids.DATA_GATE),
     )
     return [statistics, schema, validator, gate]
+
+
+def _features(config: Config, run: Run) -> str:
+    """Fingerprint of the network that makes features, where it can be looked at now."""
+    uri = config.gate.features
+    if uri is None:
+        return ""
+    if run.data_at_hand:  # before hours of training, not after
+        feature_model.check(uri, config.data.image.hwc)
+    return feature_model.fingerprint(uri)
+
+
+def _views(config: Config) -> Views | None:
+    """Of a training image, for the prior; None for the image alone."""
+    stage = config.training.prior
+    if stage.views == 1:
+        return None
+    return Views(count=stage.views, flip=stage.flip, shift=stage.shift, seed=config.training.seed)
 
 
 def _trainer(

@@ -20,9 +20,11 @@ class ReconstructionEvaluatorSpec(types.ComponentSpec):
     PARAMETERS = {
         "gate": component_spec.ExecutionParameter(type=str),
         "num_codes": component_spec.ExecutionParameter(type=int),
+        "codebooks": component_spec.ExecutionParameter(type=int),
         "image": component_spec.ExecutionParameter(type=str),
         "batch_size": component_spec.ExecutionParameter(type=int),
         "example_splits": component_spec.ExecutionParameter(type=str),
+        "features_fingerprint": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -39,7 +41,8 @@ class ReconstructionEvaluatorSpec(types.ComponentSpec):
 
 
 class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
-    """Measures every metric of models/metrics.py on the held-out split, overall and per label.
+    """Measures the metrics of models/metrics.py on the held-out split, overall and per label, and
+    Fréchet distances where the gate names a network for them.
 
     Outputs `evaluation` (TFMA results, read with `components.evaluator.results.read`) and
     `blessing` (a `BLESSED` or `NOT_BLESSED` file and TFX's custom properties).
@@ -56,8 +59,10 @@ class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
         num_codes: int,
         image: tuple[int, int, int],
         baseline_model: types.BaseChannel | None = None,
+        codebooks: int = 1,
         batch_size: int = 256,
         example_splits: tuple[str, ...] = ("eval",),
+        features_fingerprint: str = "",
         code_version: str = "",
     ):
         """Makes the component.
@@ -66,12 +71,14 @@ class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
             examples: transformed Examples.
             model: the candidate, a SavedModel with the signature `evaluate`.
             gate: thresholds on the metrics of the whole split.
-            num_codes: K, size of the candidate's codebook.
+            num_codes: K, size of a codebook of the candidate.
             image: H, W, C of the images.
             baseline_model: the last release as `components.baseline` hands it out; where it
                 holds none, thresholds on change do not apply.
+            codebooks: B, number of the candidate's codebooks.
             batch_size: images that a model is given at a time, which bounds the memory.
             example_splits: splits that are measured, together.
+            features_fingerprint: changes with the network that `gate.features` names.
             code_version: changes when the code does, so that no stale result is reused.
         """
         super().__init__(
@@ -81,9 +88,11 @@ class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
                 baseline_model=baseline_model,
                 gate=gate.model_dump_json(),
                 num_codes=num_codes,
+                codebooks=codebooks,
                 image=json_utils.dumps(list(image)),
                 batch_size=batch_size,
                 example_splits=json_utils.dumps(list(example_splits)),
+                features_fingerprint=features_fingerprint,
                 code_version=code_version,
                 evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 from tfx.utils import json_utils
 
 from components import features
-from components.evaluator.gate import HIGHER_IS_BETTER, GateConfig, Threshold
-from models.metrics import METRICS
+from components.evaluator.gate import FRECHET, HIGHER_IS_BETTER, GateConfig, Threshold
 
 SIGNATURE = "evaluate"
 
 
 def eval_config(
-    gate: GateConfig, num_codes: int, image: tuple[int, int, int], batch_size: int
+    gate: GateConfig,
+    num_codes: int,
+    image: tuple[int, int, int],
+    batch_size: int,
+    codebooks: int = 1,
+    incomparable: Collection[str] = (),
 ) -> tfma.EvalConfig:
-    """What TFMA measures and checks: all metrics, overall and per label, against the gate."""
+    """What TFMA measures and checks: all metrics, overall and per label, against the gate.
+
+    Args:
+        gate: thresholds.
+        num_codes: K, size of a codebook of the candidate.
+        image: H, W, C.
+        batch_size: images that a model is given at a time.
+        codebooks: B, number of the candidate's codebooks.
+        incomparable: metrics that the last release cannot be measured by, so that thresholds on
+            their change do not apply.
+    """
     return tfma.EvalConfig(
         model_specs=[
             tfma.ModelSpec(
@@ -35,33 +50,48 @@ def eval_config(
             tfma.MetricsSpec(
                 metrics=[
                     tfma.MetricConfig(
-                        class_name="ReconstructionMetric",
-                        module="components.evaluator.metrics",
-                        config=json_utils.dumps(
-                            {"name": name, "num_codes": num_codes, "image": list(image)}
-                        ),
+                        **_metric(name, num_codes, image),
                         # TFMA holds a plain `threshold` against every slice; the gate speaks
                         # of the whole split.
                         per_slice_thresholds=[
                             config_pb2.PerSliceMetricThreshold(
                                 slicing_specs=[tfma.SlicingSpec()],
-                                threshold=_threshold(name, gate.thresholds.get(name)),
+                                threshold=_threshold(
+                                    name, gate.thresholds.get(name), name not in incomparable
+                                ),
                             )
                         ],
                     )
-                    for name in METRICS
+                    for name in gate.measured(image, codebooks)
                 ]
             )
         ],
     )
 
 
-def _threshold(name: str, threshold: Threshold | None) -> config_pb2.MetricThreshold:
+def _metric(name: str, num_codes: int, image: tuple[int, int, int]) -> dict[str, str]:
+    """What TFMA makes a metric of."""
+    if name in FRECHET:
+        return {
+            "class_name": "FrechetMetric",
+            "module": "components.evaluator.frechet",
+            "config": json_utils.dumps({"name": name}),
+        }
+    return {
+        "class_name": "ReconstructionMetric",
+        "module": "components.evaluator.metrics",
+        "config": json_utils.dumps({"name": name, "num_codes": num_codes, "image": list(image)}),
+    }
+
+
+def _threshold(
+    name: str, threshold: Threshold | None, comparable: bool
+) -> config_pb2.MetricThreshold:
     low, high, worse_by = -math.inf, math.inf, None
     if threshold is not None:
         low = low if threshold.min is None else threshold.min
         high = high if threshold.max is None else threshold.max
-        worse_by = threshold.worse_by
+        worse_by = threshold.worse_by if comparable else None
     # Infinite bounds pass every number and refuse NaN: a model that cannot be measured is not
     # released, whichever metrics the gate names.
     result = config_pb2.MetricThreshold(

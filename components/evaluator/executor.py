@@ -9,17 +9,22 @@ from typing import Any
 import apache_beam as beam
 import tensorflow_model_analysis as tfma
 from absl import logging
+from tensorflow.core.protobuf import saved_model_pb2
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_beam_executor
+from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components import baseline, contents, per_file
-from components.evaluator import results
-from components.evaluator.eval_config import eval_config
+from components.evaluator import feature_model, results
+from components.evaluator.eval_config import SIGNATURE, eval_config
 from components.evaluator.extractors import HeldOut, extractors
 from components.evaluator.gate import GateConfig
+
+# Metrics that need an output of the signature `evaluate` that it had not from the beginning.
+_ADDED = {"ssim": "ssim", "fid": "num_classes"}
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -47,18 +52,26 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         version, reason = _baseline(input_dict.get("baseline_model", []))
         if not version:
             logging.warning("Thresholds on change are not checked: %s.", reason)
-        gate = GateConfig.model_validate_json(exec_properties["gate"])
         height, width, channels = json.loads(exec_properties["image"])
         image, size = (height, width, channels), exec_properties["batch_size"]
+        num_codes, codebooks = exec_properties["num_codes"], exec_properties["codebooks"]
+        gate = GateConfig.model_validate_json(exec_properties["gate"])
+        names = gate.measured(image, codebooks)
+        if gate.features is not None:
+            feature_model.check(gate.features, image)
+        used = {False: artifact_utils.get_single_instance(input_dict["model"])}
+        incomparable: list[str] = []
+        if version:
+            used[True] = artifact_utils.get_single_instance(input_dict["baseline_model"])
+            incomparable = _unknown_to(path_utils.serving_model_path(used[True].uri), names)
+            for name in incomparable:
+                logging.warning("%s is not compared: %s.", name, results.UNKNOWN % version)
         config = tfma.utils.update_eval_config_with_defaults(
-            eval_config(gate, exec_properties["num_codes"], image, size),
+            eval_config(gate, num_codes, image, size, codebooks, incomparable),
             has_baseline=bool(version),
             rubber_stamp=True,  # without a release to compare with, only bounds count
         )
         tfma.utils.verify_eval_config(config)
-        used = {False: artifact_utils.get_single_instance(input_dict["model"])}
-        if version:
-            used[True] = artifact_utils.get_single_instance(input_dict["baseline_model"])
         models = [
             tfma.default_eval_shared_model(
                 eval_saved_model_path=path_utils.serving_model_path(used[spec.is_baseline].uri),
@@ -80,7 +93,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | tfma.ExtractEvaluateAndWriteResults(
                     eval_shared_model=models[0] if len(models) == 1 else models,
                     eval_config=config,
-                    extractors=extractors(models, config),
+                    extractors=extractors(models, config, image, gate.features),
                     output_path=evaluation.uri,
                 )
             )
@@ -88,7 +101,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         for artifact in (evaluation, blessing):
             artifact.set_int_custom_property("baseline_version", version)
             artifact.set_string_custom_property("baseline_reason", reason)
-        results.record_gate(evaluation.uri, gate, version, reason)
+        results.record_gate(evaluation.uri, gate, names, version, reason, incomparable)
 
 
 def _files(examples: types.Artifact, splits: str) -> list[str]:
@@ -120,6 +133,14 @@ def _bless(
         constants.ARTIFACT_PROPERTY_BLESSED_KEY,
         constants.BLESSED_VALUE if ok else constants.NOT_BLESSED_VALUE,
     )
+
+
+def _unknown_to(saved_model: str, names: list[str]) -> list[str]:
+    """Of the metrics those that a release, made before there were these, does not return."""
+    with fileio.open(os.path.join(saved_model, "saved_model.pb"), "rb") as file:
+        saved = saved_model_pb2.SavedModel.FromString(file.read())
+    outputs = saved.meta_graphs[0].signature_def[SIGNATURE].outputs
+    return [name for name in names if name in _ADDED and _ADDED[name] not in outputs]
 
 
 def _baseline(artifacts: list[types.Artifact]) -> tuple[int, str]:

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
 from components import features, per_file
+from components.evaluator.features import BATCH, NAMES, Featured, batch_number
 from components.features import Pixels
 from components.record_files import encode_examples
 from components.stored_images import parser
@@ -22,24 +23,37 @@ COUNT_CODES = "count_codes"
 _OVERALL = ()
 # Of the signature `evaluate`.
 _INPUT = "examples"
-# Codebooks up to this size have their codes counted label by label: with 1,000 labels and two
-# models 128 MB. 65,536 codes would take 1 GB, to say of a few images which codes they lack.
+# Codebooks up to this size, all of a model together, have their codes counted label by label: with
+# 1,000 labels and two models 128 MB. 65,536 codes would take 1 GB, to say of a few images which
+# codes they lack.
 _MOST_COUNTED = 8192
 
 
 def extractors(
-    models: list[tfma.EvalSharedModel], config: tfma.EvalConfig
+    models: list[tfma.EvalSharedModel],
+    config: tfma.EvalConfig,
+    image: tuple[int, int, int],
+    features_uri: str | None = None,
 ) -> list[tfma.extractors.Extractor]:
     """From the batches of `HeldOut` to predictions for each slice.
 
     TFMA's own slicing takes batches apart and walks over the images one by one; here a batch is
     split into one batch per label, and the whole batch counts for the overall slice. What is kept
     per label is bounded.
+
+    Args:
+        models: the candidate and, where there is one, the last release.
+        config: of TFMA.
+        image: H, W, C.
+        features_uri: of the network in whose features Fréchet distances are measured, if any.
     """
+    paths = {model.model_name: model.model_path for model in models}
+    featured = [] if features_uri is None else [Featured(paths, features_uri, image)]
     return [
         tfma.extractors.PredictionsExtractor(
             eval_config=config, eval_shared_model=models[0] if len(models) == 1 else models
         ),
+        *(tfma.extractors.Extractor("ExtractFeatures", beam.ParDo(each)) for each in featured),
         # The metrics run after the stage of this name.
         tfma.extractors.Extractor(
             tfma.extractors.SLICE_KEY_EXTRACTOR_STAGE_NAME, beam.FlatMap(_sliced)
@@ -76,7 +90,7 @@ class HeldOut(beam.DoFn):
         self._batches = per_file.Batches(parse, wrong, again)
 
     def process(self, file: str) -> Iterator[tfma.Extracts]:
-        for batch in self._batches.of(file, self._size):
+        for number, batch in enumerate(self._batches.of(file, self._size)):
             labels = batch[features.LABEL].numpy()
             if self._pixels == "stored":
                 records = batch["records"].numpy()
@@ -89,7 +103,11 @@ class HeldOut(beam.DoFn):
                 tfma.INPUT_KEY: records,
                 # By the name of the signature's input: what TFMA gives a signature without one
                 # TensorFlow refuses at first, in an error that spells out all of the bytes.
-                tfma.FEATURES_KEY: {_INPUT: records, features.LABEL: labels[:, np.newaxis]},
+                tfma.FEATURES_KEY: {
+                    _INPUT: records,
+                    features.LABEL: labels[:, np.newaxis],
+                    BATCH: np.full([len(labels), 1], batch_number(file, number)),
+                },
             }
 
 
@@ -113,7 +131,8 @@ def _take(predictions: Any, chosen: np.ndarray) -> Any:
     """Of (nested dicts, one level per model, of) arrays [N, ...] the chosen rows."""
     if "codes" not in predictions:
         return {model: _take(outputs, chosen) for model, outputs in predictions.items()}
-    taken = {name: values[chosen] for name, values in predictions.items()}
-    if int(np.max(predictions["num_codes"])) > _MOST_COUNTED:
+    taken = {name: each[chosen] for name, each in predictions.items() if name not in NAMES}
+    codebooks = predictions.get("codebooks", 1)  # not told by a release of before
+    if int(np.max(predictions["num_codes"]) * np.max(codebooks)) > _MOST_COUNTED:
         taken[COUNT_CODES] = np.zeros(np.count_nonzero(chosen), bool)
     return taken

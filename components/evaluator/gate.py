@@ -7,14 +7,18 @@ from typing import Annotated
 from pydantic import Field, FiniteFloat, model_validator
 
 from models.config import Section
-from models.metrics import METRICS
+from models.metrics import METRICS, formulas, is_metric
 
+# Fréchet distances of reconstructions and of samples, and the number of images they are of: what
+# is measured besides where there are features.
+FRECHET = ("rfid", "fid", "fid_images")
 # The direction in which a metric gets better. The rest describe the data and the codebook: they
 # have no better or worse, so they are not compared with the last release.
 LOWER_IS_BETTER = frozenset(
     {"nmse", "prior_bits_per_code", "prior_bits_per_code_given_label", "bits_per_dim"}
+    | {"rfid", "fid"}
 )
-HIGHER_IS_BETTER = frozenset({"psnr", "code_usage", "perplexity"})
+HIGHER_IS_BETTER = frozenset({"psnr", "ssim", "code_usage", "perplexity"})
 
 
 class Threshold(Section):
@@ -42,15 +46,27 @@ class GateConfig(Section):
 
     # Metric name -> threshold; at least one. Default: nmse at most 0.1.
     thresholds: dict[str, Threshold] = Field(default_factory=lambda: {"nmse": Threshold(max=0.1)})
+    # Folder or URI of a SavedModel, images to features, in which the Fréchet distances `rfid` and
+    # `fid` are measured; docs/configuration.md says what it must have. Default none: neither is.
+    features: str | None = None
 
     @model_validator(mode="after")
     def _known_metrics(self) -> GateConfig:
         if not self.thresholds:
             raise ValueError("a gate without thresholds would release anything; name one")
-        unknown = sorted(set(self.thresholds) - set(METRICS))
-        if unknown:
-            raise ValueError(f"unknown metric {unknown[0]!r}; known: {', '.join(METRICS)}")
+        for name in self.thresholds:
+            if name in FRECHET and self.features is None:
+                raise ValueError(
+                    f"{name} needs gate.features, a SavedModel that makes features of images"
+                )
+            if not is_metric(name) and name not in FRECHET:
+                known = ", ".join((*METRICS, *FRECHET))
+                raise ValueError(f"unknown metric {name!r}; known: {known}")
         for metric, threshold in self.thresholds.items():
             if threshold.worse_by is not None and metric not in LOWER_IS_BETTER | HIGHER_IS_BETTER:
                 raise ValueError(f"{metric} is neither better nor worse; use min or max")
         return self
+
+    def measured(self, image: tuple[int, int, int], codebooks: int) -> list[str]:
+        """Names of all metrics of a model of so many codebooks, for images of H, W and C."""
+        return [*formulas(image, codebooks), *(FRECHET if self.features is not None else ())]

@@ -6,6 +6,7 @@ each named metric is a formula over them: the histogram of codes is built once f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,12 +28,13 @@ class ReconstructionMetric(tfma.metrics.Metric):
         """Initializes the metric.
 
         Args:
-            name: one of `models.metrics.METRICS`.
-            num_codes: K, size of the codebook. A model whose `evaluate` signature also returns
-                `num_codes` [N] is measured with its own K.
+            name: one of those that `models.metrics` knows.
+            num_codes: K, size of a codebook. A model whose `evaluate` signature also returns
+                `num_codes` [N] is measured with its own K; one that returns `codebooks` [N], with
+                as many codebooks.
             image: H, W, C of the images.
         """
-        if name not in metrics.METRICS:
+        if not metrics.is_metric(name):
             raise ValueError(f"`name` must be one of {list(metrics.METRICS)}. Received: {name}")
         super().__init__(_computations, name=name, num_codes=num_codes, image=list(image))
 
@@ -51,7 +53,7 @@ def _computations(
         computations.append(
             tfma.metrics.MetricComputation(
                 keys=[sums_key],
-                preprocessors=[_only_predictions()],
+                preprocessors=[only_predictions()],
                 combiner=_SumsCombiner(sums_key, num_codes, image),
             )
         )
@@ -62,7 +64,7 @@ def _computations(
     return computations
 
 
-def _only_predictions() -> metric_types.StandardMetricInputsPreprocessor:
+def only_predictions() -> metric_types.StandardMetricInputsPreprocessor:
     """Of what TFMA knows of an image, what the metrics need."""
     return metric_types.StandardMetricInputsPreprocessor(
         include_filter=[tfma.PREDICTIONS_KEY], include_default_inputs=False
@@ -78,7 +80,10 @@ class _Formula:
     def __call__(
         self, results: Mapping[tfma.metrics.MetricKey, Any]
     ) -> dict[tfma.metrics.MetricKey, float]:
-        return {self._key: metrics.METRICS[self._name](results[self._sums_key])}
+        sums = results[self._sums_key]
+        formula = metrics.formulas(sums.image, sums.codebooks).get(self._name)
+        # The last release may have fewer codebooks.
+        return {self._key: formula(sums) if formula else math.nan}
 
 
 class _SumsCombiner(beam.CombineFn):
@@ -102,7 +107,8 @@ class _SumsCombiner(beam.CombineFn):
         if sums is None:
             num_codes = int(np.max(outputs.get("num_codes", self._num_codes)))
             count_codes = bool(np.all(outputs.get(COUNT_CODES, True)))
-            sums = metrics.Sums.zero(num_codes, self._image, count_codes)
+            codebooks = int(np.max(outputs.get("codebooks", 1)))
+            sums = metrics.Sums.zero(num_codes, self._image, count_codes, codebooks)
         sums.update(outputs)
         return sums
 

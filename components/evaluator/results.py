@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,10 +14,12 @@ from tfx.dsl.io import fileio
 
 from components import features
 from components.errors import PipelineError
-from components.evaluator.gate import GateConfig
+from components.evaluator.gate import FRECHET, GateConfig
 from models.metrics import METRICS
 
 _GATE_FILE = "gate.json"
+# Why a metric of the release of a version is not known.
+UNKNOWN = "release %d was made before there was this metric"
 _NO_MODEL_NAME = ""  # TFMA's name of a model that is measured alone
 
 Rule = Literal["min", "max", "worse_by", "number"]
@@ -49,23 +51,40 @@ class Evaluation:
     metrics: dict[str, float]
     # The candidate's metrics over the images of one label; empty without labels.
     by_label: dict[int, dict[str, float]]
-    # The last release's metrics over the whole split; None without one.
+    # The last release's metrics over the whole split, those that it knows; None without one.
     baseline: dict[str, float] | None
     # Version of the last release; 0 without one.
     baseline_version: int
     # Why there is no release to compare with, else empty.
     baseline_reason: str
-    # In the order of METRICS; those that only ask for a number are listed where they fail.
+    # In the order of the metrics; those that only ask for a number are listed where they fail.
     checks: list[Check]
     blessed: bool
 
 
-def record_gate(evaluation_uri: str, gate: GateConfig, version: int, reason: str) -> None:
-    """Stores, beside TFMA's results, what they were held against."""
+def record_gate(
+    evaluation_uri: str,
+    gate: GateConfig,
+    measured: Sequence[str],
+    version: int,
+    reason: str,
+    incomparable: Sequence[str] = (),
+) -> None:
+    """Stores, beside TFMA's results, what they were held against.
+
+    Args:
+        evaluation_uri: of the results.
+        gate: the thresholds.
+        measured: names of all metrics.
+        version: of the release that was compared with; 0 and the reason where there was none.
+        incomparable: metrics that this release does not know.
+    """
     record = {
         "gate": gate.model_dump(mode="json"),
+        "metrics": list(measured),
         "baseline_version": version,
         "baseline_reason": reason,
+        "incomparable": list(incomparable),
     }
     with fileio.open(os.path.join(evaluation_uri, _GATE_FILE), "w") as file:
         file.write(json.dumps(record, indent=2, sort_keys=True) + "\n")
@@ -86,10 +105,14 @@ def read(evaluation_uri: str) -> Evaluation:
     with fileio.open(path, "r") as file:
         record = json.loads(file.read())
     version = record["baseline_version"]
-    slices = _slices(evaluation_uri)
+    measured = record.get("metrics", METRICS)
+    slices = _slices(evaluation_uri, measured)
     candidate = tfma.CANDIDATE_KEY if version else _NO_MODEL_NAME
-    metrics = slices.get((candidate, None), dict.fromkeys(METRICS, math.nan))
+    metrics = slices.get((candidate, None), dict.fromkeys(measured, math.nan))
+    unknown = dict.fromkeys(record.get("incomparable", ()), UNKNOWN % version)
     baseline = slices.get((tfma.BASELINE_KEY, None)) if version else None
+    if baseline is not None:
+        baseline = {name: value for name, value in baseline.items() if name not in unknown}
     by_label = {
         label: values
         for (model, label), values in slices.items()
@@ -110,14 +133,16 @@ def read(evaluation_uri: str) -> Evaluation:
         baseline=baseline,
         baseline_version=version,
         baseline_reason=record["baseline_reason"],
-        checks=_checks(gate, metrics, baseline, record["baseline_reason"], failed),
+        checks=_checks(gate, metrics, baseline, record["baseline_reason"], unknown, failed),
         blessed=validation.validation_ok,
     )
 
 
 def format_number(value: float) -> str:
-    """Four significant digits."""
-    return f"{value:.4g}" if math.isfinite(value) else str(value)
+    """Four significant digits, all of those before the point."""
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def describe_check(check: Check, number: Callable[[float], str] = format_number) -> str:
@@ -139,7 +164,9 @@ def describe_check(check: Check, number: Callable[[float], str] = format_number)
     return f"at most {share} worse than the last release"
 
 
-def _slices(evaluation_uri: str) -> dict[tuple[str, int | None], dict[str, float]]:
+def _slices(
+    evaluation_uri: str, measured: Sequence[str]
+) -> dict[tuple[str, int | None], dict[str, float]]:
     """(model name, label or None for all images) -> metric -> value."""
     slices: dict[tuple[str, int | None], dict[str, float]] = {}
     for stored in tfma.load_metrics(evaluation_uri):
@@ -150,8 +177,13 @@ def _slices(evaluation_uri: str) -> dict[tuple[str, int | None], dict[str, float
                 values = slices.setdefault((entry.key.model_name, label), {})
                 values[entry.key.name] = entry.value.double_value.value
     return {
-        key: {name: values[name] for name in METRICS if name in values}
-        for key, values in slices.items()
+        (model, label): {
+            # Fréchet distances are of the whole split.
+            name: values[name]
+            for name in measured
+            if name in values and (label is None or name not in FRECHET)
+        }
+        for (model, label), values in slices.items()
     }
 
 
@@ -160,13 +192,13 @@ def _checks(
     metrics: dict[str, float],
     baseline: dict[str, float] | None,
     baseline_reason: str,
+    unknown: Mapping[str, str],
     failed: set[tuple[str, bool]],
 ) -> list[Check]:
     checks = []
-    for name in METRICS:
+    for name, value in metrics.items():
         threshold = gate.thresholds.get(name)
-        value = metrics[name]
-        reference = baseline[name] if baseline else None
+        reference = baseline.get(name) if baseline else None
         found: list[Check] = []
         if threshold and threshold.min is not None:
             ok = value >= threshold.min
@@ -178,7 +210,7 @@ def _checks(
             ok = (name, True) not in failed
             note = ""
             if reference is None:
-                note = f"not compared: {baseline_reason}"
+                note = f"not compared: {unknown.get(name) or baseline_reason}"
             elif reference == 0.0 or not math.isfinite(reference):
                 note = f"the last release scores {reference}, and no share of that can be taken"
             found.append(Check(name, "worse_by", threshold.worse_by, value, reference, ok, note))

@@ -7,6 +7,7 @@ from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
 from components.tokenizer import executor
+from components.tokenizer.views import Views
 
 
 class TokenizerSpec(types.ComponentSpec):
@@ -15,6 +16,7 @@ class TokenizerSpec(types.ComponentSpec):
     PARAMETERS = {
         "num_codes": component_spec.ExecutionParameter(type=int),
         "batch_size": component_spec.ExecutionParameter(type=int),
+        "views": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -42,6 +44,7 @@ class Tokenizer(base_beam_component.BaseBeamComponent):
         model: types.BaseChannel,
         num_codes: int,
         batch_size: int = 256,
+        views: Views | None = None,
         code_version: str = "",
     ):
         """Makes the component.
@@ -51,12 +54,15 @@ class Tokenizer(base_beam_component.BaseBeamComponent):
             model: a SavedModel with the signature `pixels`.
             num_codes: K, size of the codebook; it decides how many bytes a code takes.
             batch_size: images per call of the model, which bounds the memory.
+            views: of the training images, each with a record of its own; by default the image
+                alone.
             code_version: changes when the code does, so that no stale result is reused.
         """
         super().__init__(
             spec=TokenizerSpec(
                 num_codes=num_codes,
                 batch_size=batch_size,
+                views=(views or Views()).model_dump_json(),
                 code_version=code_version,
                 examples=examples,
                 model=model,

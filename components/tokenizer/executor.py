@@ -22,6 +22,7 @@ from components.features import Pixels
 from components.per_file import FileJob
 from components.record_files import Writer
 from components.stored_images import parser
+from components.tokenizer.views import SPLIT, Views
 from models.device import full_float32
 
 SIGNATURE = "pixels"
@@ -56,6 +57,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 exec_properties["num_codes"],
                 exec_properties["batch_size"],
                 contents.read(images.uri).pixels,
+                Views.model_validate_json(exec_properties["views"]),
             ),
         )
 
@@ -63,11 +65,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 class _Encode(beam.DoFn):
     """Encodes one file; a file of codes appears only when it is complete."""
 
-    def __init__(self, model_path: str, num_codes: int, batch_size: int, pixels: Pixels):
+    def __init__(
+        self, model_path: str, num_codes: int, batch_size: int, pixels: Pixels, views: Views
+    ):
         self._model_path = model_path
         self._num_codes = num_codes
         self._batch_size = batch_size
         self._pixels = pixels
+        self._views = views
         self._shared = shared.Shared()
         self._images = beam.metrics.Metrics.counter("Tokenizer", "images")
 
@@ -87,13 +92,15 @@ class _Encode(beam.DoFn):
     def process(self, job: FileJob) -> Iterator[SplitContents]:
         held = SplitContents()
         size = per_file.at_once(job.held, self._batch_size)
+        views = self._views if job.split == SPLIT else Views()
         with Writer(job.target, job.unfinished) as writer:
-            for batch in self._batches.of(job.source, size):
-                codes = self._signature(images=batch[features.IMAGE])["codes"].numpy()
+            for number, batch in enumerate(self._batches.of(job.source, size)):
                 labels = batch[features.LABEL].numpy()
-                writer.write({features.CODES: self._checked(codes), features.LABEL: labels})
-                held.count_labels(labels)
-                self._images.inc(len(codes))
+                for images in views.of(batch[features.IMAGE], job.source, number):
+                    codes = self._signature(images=images)["codes"].numpy()
+                    writer.write({features.CODES: self._checked(codes), features.LABEL: labels})
+                    held.count_labels(labels)
+                    self._images.inc(len(codes))
         held.files = {os.path.basename(job.target): writer.contents}
         yield held
 

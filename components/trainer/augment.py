@@ -42,16 +42,31 @@ class Augment:
         return {**batch, features.IMAGE: self._moved(images, drawn)}
 
     def _moved(self, images, drawn):
-        """One gather of pixels: a mirrored image is one whose columns are read backwards."""
-        height, width, channels = images.shape[1:]
-        moves = tf.cast(drawn[:, :2] * (2 * self.shift + 1), tf.int32) - self.shift  # (n, 2)
-        rows = tf.clip_by_value(tf.range(height) + moves[:, :1], 0, height - 1)  # (n, H)
-        columns = tf.clip_by_value(tf.range(width) + moves[:, 1:], 0, width - 1)  # (n, W)
-        if self.flip:
-            columns = tf.where(drawn[:, 2:] < 0.5, columns[:, ::-1], columns)
-        rows += height * tf.range(tf.shape(images)[0])[:, None]  # of all images, one below another
-        pixels = tf.reshape(images, [-1, channels])  # (n·H·W, C)
-        return tf.gather(pixels, width * rows[:, :, None] + columns[:, None, :])  # (n, H, W, C)
+        mirrored = drawn[:, 2:] < 0.5 if self.flip else None
+        return moved(images, moves_of(drawn[:, :2], self.shift), mirrored)
+
+
+def moves_of(drawn, shift: int):
+    """Moves of at most `shift` pixels along both axes, of numbers in [0, 1). -> int32 `[n, 2]`."""
+    return tf.cast(drawn * (2 * shift + 1), tf.int32) - shift
+
+
+def moved(images, moves, mirrored=None):
+    """Images moved, then mirrored: one gather, which reads the columns of these backwards.
+
+    Args:
+        images: uint8 `[n, H, W, C]`.
+        moves: int32 `[n, 2]`, rows and columns; the edge is repeated.
+        mirrored: bool `[n, 1]`; none by default.
+    """
+    height, width, channels = images.shape[1:]
+    rows = tf.clip_by_value(tf.range(height) + moves[:, :1], 0, height - 1)  # (n, H)
+    columns = tf.clip_by_value(tf.range(width) + moves[:, 1:], 0, width - 1)  # (n, W)
+    if mirrored is not None:
+        columns = tf.where(mirrored, columns[:, ::-1], columns)
+    rows += height * tf.range(tf.shape(images)[0])[:, None]  # of all images, one below another
+    pixels = tf.reshape(images, [-1, channels])  # (n·H·W, C)
+    return tf.gather(pixels, width * rows[:, :, None] + columns[:, None, :])  # (n, H, W, C)
 
 
 def build_augment(flip: bool, shift: int) -> Augment | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.config import NetworkConfig, Positive, PriorConfig, Section
 
@@ -71,6 +71,31 @@ class VQVAEStageConfig(StageConfig):
     min_code_usage: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.02
 
 
+class PriorStageConfig(StageConfig):
+    """The training of the prior."""
+
+    # Views of each training image whose codes the prior learns from: the image itself, and others
+    # that differ by `flip` and `shift`. Default 1: the image itself.
+    views: Positive = 1
+    # Mirror every second view left to right. Not for digits or letters.
+    flip: bool = False
+    # Move all views but the image itself by up to this many pixels up, down, left and right; the
+    # edge is repeated.
+    shift: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _views_differ(self) -> PriorStageConfig:
+        if self.views == 1 and (self.flip or self.shift):
+            raise ValueError(
+                "flip and shift change the views besides the image itself; set views to 2 or more"
+            )
+        if self.views > 1 and not (self.flip or self.shift):
+            raise ValueError(f"all {self.views} views would be alike; set flip or shift")
+        if self.views > 2 and not self.shift:
+            raise ValueError("with flip alone there are 2 views; set views to 2, or shift")
+        return self
+
+
 class TrainingConfig(Section):
     """Both trainings."""
 
@@ -99,7 +124,7 @@ class TrainingConfig(Section):
     # so where they do not. Default none: random weights.
     warm_start: Literal["none", "last_release"] = "none"
     vqvae: VQVAEStageConfig = VQVAEStageConfig()
-    prior: StageConfig = StageConfig()
+    prior: PriorStageConfig = PriorStageConfig()
 
 
 class TrainerSettings(Section):
@@ -132,4 +157,5 @@ class VQVAESettings(TrainerSettings):
 class PriorSettings(TrainerSettings):
     """What the Trainer of the prior is given."""
 
+    stage: PriorStageConfig
     prior: PriorConfig

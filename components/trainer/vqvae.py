@@ -70,7 +70,7 @@ def place_codebook(vqvae: VQVAE, train: Source, seed: int) -> None:
     if not quantizer.starts_on_data:
         return
     points = min(_POINTS_PER_CODE * quantizer.num_codes, _MOST_POINTS)
-    images = -(-points // math.prod(vqvae.config.code_shape))
+    images = -(-points // (math.prod(vqvae.config.code_grid) * quantizer.groups))
     at_once = min(images_at_once(vqvae.config), images)
     encodings = [
         vqvae.encodings(batch[features.IMAGE])
@@ -99,7 +99,7 @@ class VQVAEObjective:
         return self.model.updates(losses, statistics)
 
     def describe(self, means: dict[str, np.ndarray]) -> dict[str, float]:
-        used = np.count_nonzero(means["counts"])
+        used = np.count_nonzero(means["counts"], axis=-1)  # of each codebook
         return {
             "loss": float(means["loss"]),
             self.model.likelihood.loss_name: float(means["reconstruction_loss"]),
@@ -109,11 +109,13 @@ class VQVAEObjective:
                 for name, value in means.items()
                 if name in ("commitment_loss", "codebook_loss")
             },
-            "codes_used": float(used),
+            "codes_used": float(np.sum(used)),
+            **({f"codes_used_{d}": float(u) for d, u in enumerate(used, 1)} if used.ndim else {}),
         }
 
     def check(self, means: dict[str, np.ndarray]) -> None:
-        used, num_codes = np.count_nonzero(means["counts"]), self.model.quantizer.num_codes
+        # Of all codebooks, where there are several.
+        used, num_codes = np.count_nonzero(means["counts"]), means["counts"].size
         if used < self._min_code_usage * num_codes:
             raise PipelineError(
                 f"vqvae: the codebook has collapsed, {used} of {num_codes:,} codes are in use "
@@ -124,11 +126,13 @@ class VQVAEObjective:
 
     def evaluate(self, held_out: HeldOut) -> dict[str, float]:
         config = self.model.config
-        sums = metrics.Sums.zero(self.model.quantizer.num_codes, config.image.hwc)
+        quantizer, image = self.model.quantizer, config.image.hwc
+        sums = metrics.Sums.zero(quantizer.num_codes, image, codebooks=quantizer.codebooks)
         for batch in held_out.once(images_at_once(config)):
             sums.update(self._measure(batch[features.IMAGE]))
-        names = ("nmse", "psnr", "code_usage", "perplexity")
-        return {name: metrics.METRICS[name](sums) for name in names}
+        names = ("nmse", "psnr", "ssim", "code_usage", "perplexity")  # of each codebook too
+        found = metrics.summary(sums)
+        return {name: value for name, value in found.items() if name.startswith(names)}
 
     def show(self, step: int) -> None:
         reconstructions = self.model.decode(self.model.encode(self._shown))

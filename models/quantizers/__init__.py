@@ -7,6 +7,8 @@ from models.quantizers.ema import EMAQuantizer
 from models.quantizers.fsq import FiniteScalarQuantizer
 from models.quantizers.gradient import GradientQuantizer
 from models.quantizers.interface import Quantized, Quantizer
+from models.quantizers.residual import ResidualQuantizer
+from models.quantizers.simvq import SimVQuantizer
 
 __all__ = [
     "EMAQuantizer",
@@ -14,13 +16,17 @@ __all__ = [
     "GradientQuantizer",
     "Quantized",
     "Quantizer",
+    "ResidualQuantizer",
+    "SimVQuantizer",
     "build_quantizer",
 ]
 
 
 def build_quantizer(config: QuantizerConfig, seed: int = 0) -> Quantizer:
-    """The quantizer that `config.kind` names."""
+    """The quantizer that `config.kind` names; with `depth` > 1 as many of them."""
+    if config.depth > 1:
+        return ResidualQuantizer(config, build_quantizer, seed=seed)
     if config.kind == "fsq":
         return FiniteScalarQuantizer(config)
-    kinds = {"ema": EMAQuantizer, "gradient": GradientQuantizer}
+    kinds = {"ema": EMAQuantizer, "gradient": GradientQuantizer, "simvq": SimVQuantizer}
     return kinds[config.kind](config, seed=seed)

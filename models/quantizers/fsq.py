@@ -50,6 +50,8 @@ class FiniteScalarQuantizer(keras.layers.Layer):
     # As in the paper's own code: tanh ends this share of its range short of the outermost levels.
     MARGIN = 1e-3
 
+    codebooks = 1
+
     def __init__(self, config: QuantizerConfig, **kwargs):
         super().__init__(dtype=state_dtype(), **kwargs)
         self.config = config

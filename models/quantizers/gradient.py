@@ -22,8 +22,8 @@ class GradientQuantizer(VectorQuantizer):
         seed: seed of the initial codebook.
     """
 
-    def __init__(self, config: QuantizerConfig, seed: int = 0, **kwargs):
-        super().__init__(config, seed, trainable=True, **kwargs)
+    def __init__(self, config: QuantizerConfig, seed: int = 0, trainable: bool = True, **kwargs):
+        super().__init__(config, seed, trainable, **kwargs)
 
     def _terms(self, flat, chosen) -> dict[str, tf.Tensor]:
         distance = tf.reduce_mean(tf.square(tf.stop_gradient(flat) - chosen))

@@ -20,8 +20,8 @@ class Quantized(NamedTuple):
         codes: int32 `[...]`, or `[..., g]` with g > 1 codes per position.
         losses: name -> scalar; terms to add to the training loss, already weighted.
         statistics: in training, name -> sums over the encodings that were quantized, without a
-            gradient; those of several parts of a batch add up. `counts`, float32 `[K]`: how
-            often each code was chosen.
+            gradient; those of several parts of a batch add up. `counts`, float32 `[K]`, or
+            `[B, K]` with B > 1 codebooks: how often each code was chosen.
     """
 
     quantized: tf.Tensor
@@ -46,11 +46,13 @@ class Quantizer(Protocol):
     Attributes:
         num_codes: K.
         groups: g, codes per position.
+        codebooks: B; 1, or as many as codes per position, one for each of them.
         variables: all of its state.
     """
 
     num_codes: int
     groups: int
+    codebooks: int
     variables: list[keras.Variable]
 
     def __call__(self, z, training: bool = False, part: Part = WHOLE) -> Quantized:
@@ -66,7 +68,7 @@ class Quantizer(Protocol):
         """Vectors of codes. int `[...]`, or `[..., g]` with g > 1 -> float32 `[..., D]`."""
 
     def codebook(self) -> tf.Tensor:
-        """The vector of each code, float32 `[K, D / g]`."""
+        """The vector of each code, float32 `[K, D / g]`, or `[B, K, D]` with B > 1 codebooks."""
 
 
 def split_groups(z, dim: int, groups: int):
@@ -109,10 +111,15 @@ def join_lookup(rows, codes, dim: int, groups: int):
     """
     if groups == 1:
         return rows
-    if codes.shape[-1] != groups:
-        raise ValueError(
-            f"the last dimension of codes must be groups={groups}. Received: codes of shape "
-            f"{tuple(codes.shape)}"
-        )
+    check_lookup(codes, groups, "groups")
     shape = tf.concat([tf.shape(codes)[:-1], [dim]], 0)
     return tf.ensure_shape(tf.reshape(rows, shape), [*codes.shape[:-1], dim])
+
+
+def check_lookup(codes, count: int, name: str) -> None:
+    """ValueError if `codes` are not `count` per position; `name` is what the setting is called."""
+    if codes.shape.rank == 0 or codes.shape[-1] != count:
+        raise ValueError(
+            f"the last dimension of codes must be {name}={count}. Received: codes of shape "
+            f"{tuple(codes.shape)}"
+        )

@@ -36,6 +36,8 @@ class VectorQuantizer(keras.layers.Layer):
     Args:
         config: sizes and rates.
         seed: seed of the initial codebook.
+        trainable: the gradient moves the codebook.
+        spread: standard deviation of its first entries.
 
     Call arguments:
         z: float `[..., D]`, encodings.
@@ -46,7 +48,11 @@ class VectorQuantizer(keras.layers.Layer):
         ValueError: if the last dimension of `z` is not `embedding_dim`.
     """
 
-    def __init__(self, config: QuantizerConfig, seed: int, trainable: bool, **kwargs):
+    codebooks = 1
+
+    def __init__(
+        self, config: QuantizerConfig, seed: int, trainable: bool, spread: float = 0.05, **kwargs
+    ):
         super().__init__(dtype=state_dtype(), **kwargs)
         self.config = config
         self.seed = seed
@@ -56,7 +62,7 @@ class VectorQuantizer(keras.layers.Layer):
         self.embedding = self.add_weight(
             name="embedding",
             shape=(config.num_codes, config.embedding_dim // config.groups),
-            initializer=keras.initializers.RandomNormal(seed=seed),
+            initializer=keras.initializers.RandomNormal(stddev=spread, seed=seed),
             trainable=trainable,
             # Every replica computes the same new value from all-reduced sums.
             aggregation="only_first_replica",

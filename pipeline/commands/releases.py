@@ -27,6 +27,7 @@ from pipeline.user_path import StoreAddress
 _METRICS = (
     ("NMSE", "nmse", "{:.4f}"),
     ("PSNR dB", "psnr", "{:.2f}"),
+    ("SSIM", "ssim", "{:.3f}"),
     ("codes used", "code_usage", "{:.1%}"),
     ("prior bits/code", "prior_bits_per_code", "{:.3f}"),
     ("bits/dim", "bits_per_dim", "{:.3f}"),

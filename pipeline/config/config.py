@@ -16,6 +16,7 @@ from components.features import Pixels
 from components.release_store.rollout import Rollout
 from components.trainer.config import TrainingConfig
 from models.config import Fraction, ImageShape, ModelConfig, NetworkConfig, PriorConfig, Section
+from models.metrics import SSIM_WINDOW
 from pipeline.config import strict_yaml
 from pipeline.config.beam import BeamConfig
 from pipeline.config.pods import KubeflowConfig
@@ -55,6 +56,11 @@ class DataConfig(Section):
     transform_batch_size: Annotated[int, Field(gt=0)] = 128
 
 
+class _Gate(GateConfig):
+    # As `GateConfig` says; with `~` in its place.
+    features: _Path | None = None
+
+
 class ReleaseConfig(Section):
     """Where a blessed model goes."""
 
@@ -88,7 +94,7 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     prior: PriorConfig = PriorConfig()
     training: TrainingConfig = TrainingConfig()
-    gate: GateConfig = GateConfig()
+    gate: _Gate = _Gate()
     release: ReleaseConfig = ReleaseConfig()
     beam: BeamConfig = BeamConfig()
     runtime: RuntimeConfig = RuntimeConfig()
@@ -102,6 +108,24 @@ class Config(Section):
     @model_validator(mode="after")
     def _network_fits(self) -> Config:
         _ = self.network
+        return self
+
+    @model_validator(mode="after")
+    def _gate_fits(self) -> Config:
+        image, depth = self.data.image, self.model.quantizer.depth
+        known = self.gate.measured(image.hwc, depth)
+        for name in (name for name in self.gate.thresholds if name not in known):
+            if name == "ssim":
+                why = (
+                    f"images of {image.height}x{image.width} are smaller than the window of SSIM, "
+                    f"{SSIM_WINDOW} pixels a side"
+                )
+            else:
+                why = (
+                    "codebooks have numbers, 1 to model.quantizer.depth, where there are several; "
+                    f"it is {depth}"
+                )
+            raise ValueError(f"gate.thresholds.{name}: {why}; remove this threshold")
         return self
 
 

@@ -106,7 +106,7 @@ class Collected(Record):
     # model.json: image, code_shape, num_codes, num_classes, parameters.
     model: dict[str, Any] = dataclasses.field(default_factory=dict)
     trainings: list[Training] = dataclasses.field(default_factory=list)
-    # How often each of the K codes occurs in the held-out split; int64 [K].
+    # How often each code occurs in the held-out split; int64 [K], of several codebooks [B·K].
     code_counts: np.ndarray | None = None
     pictures: Pictures | None = None
     data: DataFacts = dataclasses.field(default_factory=DataFacts)
@@ -119,7 +119,7 @@ class Collected(Record):
 
     @property
     def num_codes(self) -> int | None:
-        """K, where codes were counted."""
+        """K, of several codebooks B·K, where codes were counted."""
         return None if self.code_counts is None else len(self.code_counts)
 
 
@@ -178,7 +178,7 @@ def collect(record: Record) -> Collected:
         ],
         code_counts=attempt(
             "codes",
-            lambda path: data.count_codes(path, _num_codes(record.config)),
+            lambda path: data.count_codes(path, *_codebooks(record.config)),
             tokens,
             otherwise=None,
         ),
@@ -198,7 +198,7 @@ def collect(record: Record) -> Collected:
                 uri(ids.EXAMPLE_VALIDATOR, "anomalies"),
                 otherwise=None,
             ),
-            labels=attempt("labels", data.count_labels, tokens or transformed, otherwise={}),
+            labels=attempt("labels", data.count_labels, transformed or tokens, otherwise={}),
             pixels=attempt("pixel statistics", data.read_pixels, transformed, otherwise=None),
         ),
         versions=_versions(record.code),
@@ -218,8 +218,10 @@ def _artifact_ids(record: Record) -> dict[str, int]:
     return {uris[uri]: found for uri, found in known.items()}
 
 
-def _num_codes(config: dict[str, Any]) -> int:
-    return int(config["model"]["quantizer"]["num_codes"])
+def _codebooks(config: dict[str, Any]) -> tuple[int, int]:
+    """The size of a codebook and how many there are; runs of before had one."""
+    quantizer = config["model"]["quantizer"]
+    return int(quantizer["num_codes"]), int(quantizer.get("depth", 1))
 
 
 def _read_model(uri: str) -> dict[str, Any]:

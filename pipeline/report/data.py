@@ -100,19 +100,22 @@ def read_pixels(transformed: str) -> Pixels | None:
     return Pixels(sums.mean, sums.variance) if sums else None
 
 
-def count_codes(tokens: str, num_codes: int) -> np.ndarray:
-    """How often each code occurs in the held-out split; int64 [K].
+def count_codes(tokens: str, num_codes: int, codebooks: int = 1) -> np.ndarray:
+    """How often each code occurs in the held-out split; int64 [B·K], codebook by codebook.
 
     Args:
         tokens: the Tokenizer's Examples.
-        num_codes: K, size of the codebook.
+        num_codes: K, size of a codebook.
+        codebooks: B; with more than 1 each of the B codes of a position has its own.
     """
     dtype = features.code_dtype(num_codes)
     spec = {features.CODES: tf.io.FixedLenFeature([], tf.string)}
-    counts = np.zeros(num_codes, np.int64)
+    counts = np.zeros(codebooks * num_codes, np.int64)
+    first = num_codes * np.arange(codebooks)
     for batch in records(Path(tokens, "Split-eval")).batch(_BATCH):
         stored = tf.io.parse_example(batch, spec)[features.CODES].numpy()
-        counts += np.bincount(np.frombuffer(b"".join(stored), dtype), minlength=num_codes)
+        codes = np.frombuffer(b"".join(stored), dtype).reshape(-1, codebooks) + first
+        counts += np.bincount(codes.ravel(), minlength=len(counts))
     return counts
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 from components import features
@@ -17,6 +18,10 @@ from pipeline.report.numbers import number, percent
 METRICS = {
     "nmse": ("NMSE", "squared error by variance of the pixels: 0 is perfect, 1 the mean image"),
     "psnr": ("PSNR", "dB, of the mean squared error, peak 255"),
+    "ssim": ("SSIM", "structural similarity, the mean over the images: 1 is perfect"),
+    "rfid": ("rFID", "Fréchet distance of reconstructions, in the features of gate.features"),
+    "fid": ("FID", "the same of samples; both are biased upwards where images are few"),
+    "fid_images": ("images of FID", "held-out images, and as many samples"),
     "code_usage": ("codes used", "share of the codebook that occurs in the held-out images"),
     "perplexity": ("perplexity", "as many codes as used evenly"),
     "prior_bits_per_code": ("prior bits/code", "what the learned prior spends on a code"),
@@ -28,6 +33,8 @@ METRICS = {
     "uniform_bits_per_code": ("uniform bits/code", "log₂ of the codebook's size"),
     "bits_per_dim": ("bits/dim", "to store a pixel value without loss, codes included"),
 }
+# Of one of several codebooks: `code_usage_2`.
+_OF_ONE = re.compile(r"(code_usage|perplexity)_([0-9]+)")
 # Metrics at the top of the page.
 _TILES = ("nmse", "psnr", "code_usage", "prior_bits_per_code", "bits_per_dim")
 _MOST_LABELS = 30
@@ -99,7 +106,7 @@ def metric_rows(collected: Collected) -> list[MetricRow]:
     for name, value in evaluation.metrics.items():
         reference = (evaluation.baseline or {}).get(name)
         change, better = _change(name, value, reference)
-        heading, meaning = METRICS.get(name, (name, ""))
+        heading, meaning = _named(name)
         checks = [(_rule(each), each.ok) for each in evaluation.checks if each.metric == name]
         rows.append(
             MetricRow(
@@ -121,7 +128,7 @@ def notes(collected: Collected) -> list[str]:
     if evaluation is None:
         return []
     noted = [(each.metric, each.note) for each in evaluation.checks if each.note]
-    return [f"{METRICS.get(name, (name,))[0]}: {note}" for name, note in noted]
+    return [f"{_named(name)[0]}: {note}" for name, note in noted]
 
 
 def bits(collected: Collected) -> list[tuple[str, float, str]]:
@@ -190,7 +197,7 @@ def tiles(collected: Collected) -> list[tuple[str, str]]:
 
 def metric_text(name: str, value: float | None) -> str:
     """A metric's value in its unit."""
-    if name == "code_usage":
+    if name.startswith("code_usage"):
         return percent(value)
     text = number(value, exact=True)
     return f"{text} dB" if name == "psnr" and value is not None else text
@@ -199,6 +206,15 @@ def metric_text(name: str, value: float | None) -> str:
 def label_text(label: int) -> str:
     """A label as it is shown."""
     return "none" if label == features.NO_LABEL else str(label)
+
+
+def _named(metric: str) -> tuple[str, str]:
+    """Heading and meaning of a metric."""
+    of_one = _OF_ONE.fullmatch(metric)
+    if of_one:
+        heading, meaning = METRICS[of_one[1]]
+        return f"{heading}, codebook {of_one[2]}", meaning
+    return METRICS.get(metric, (metric, ""))
 
 
 def _change(name: str, value: float, reference: float | None) -> tuple[str, bool | None]:
@@ -216,12 +232,13 @@ def _change(name: str, value: float, reference: float | None) -> tuple[str, bool
 def _rule(check: Check) -> str:
     """A threshold in words, with numbers as the page writes them."""
     return describe_check(
-        check, lambda limit: percent(limit) if check.metric == "code_usage" else number(limit)
+        check,
+        lambda limit: percent(limit) if check.metric.startswith("code_usage") else number(limit),
     )
 
 
 def _missed(check: Check) -> str:
-    heading = METRICS.get(check.metric, (check.metric,))[0]
+    heading = _named(check.metric)[0]
     rule = _rule(check)
     if check.rule == "worse_by" and check.baseline is not None:
         rule += f" ({metric_text(check.metric, check.baseline)})"

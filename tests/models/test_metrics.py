@@ -98,6 +98,26 @@ def test_a_dead_codebook_and_an_even_one():
     assert even.images == 4
 
 
+def test_of_several_codebooks_each_has_its_usage_and_perplexity():
+    codes = np.stack([np.arange(32) % K, np.full(32, 3)], axis=-1).reshape(8, -1)
+    sums = metrics.Sums.zero(K, IMAGE, codebooks=2)
+    sums.update({"codes": codes[:3]})
+    other = metrics.Sums.zero(K, IMAGE, codebooks=2)
+    other.update({"codes": codes[3:]})
+    sums.merge(other)
+    found = metrics.summary(sums)
+    expected = {
+        **{"code_usage": 17 / (2 * K), "code_usage_1": 1.0, "code_usage_2": 1 / K},
+        **{"perplexity": 4.0, "perplexity_1": 16.0, "perplexity_2": 1.0},
+        "unigram_bits_per_code": 2.0,
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert metrics.is_metric("perplexity_12")
+    assert not metrics.is_metric("nmse_1")
+    with pytest.raises(ValueError, match="two different models"):
+        sums.merge(metrics.Sums.zero(K, IMAGE))
+
+
 def test_painting_the_mean_colour_scores_one_and_copying_scores_zero(split):
     x, _, codes, *bits = split
     mean = np.broadcast_to(x.mean((0, 1, 2)), x.shape)
@@ -145,3 +165,14 @@ def test_tensors_are_taken_as_they_are(split):
     sums = metrics.Sums.zero(K, IMAGE)
     sums.update({name: tf.constant(value) for name, value in outputs(*split).items()})
     assert metrics.summary(sums) == pytest.approx(metrics.summary(measure(split, 1)))
+
+
+def test_similarity_is_the_mean_of_images_that_are_large_enough():
+    codes = np.zeros((2, CODES), int)
+    sums = metrics.Sums.zero(K, (11, 12, 3))
+    sums.update({"codes": codes, "ssim": np.array([0.5, 1.0], np.float32)})
+    other = metrics.Sums.zero(K, (11, 12, 3))
+    other.update({"codes": codes[:1], "ssim": np.array([0.0], np.float32)})
+    sums.merge(other)
+    assert metrics.summary(sums)["ssim"] == 0.5
+    assert "ssim" not in metrics.summary(metrics.Sums.zero(K, (10, 12, 3)))

@@ -16,8 +16,10 @@ KINDS = {
     "ema, cosine": {"kind": "ema", "cosine": True},
     "gradient": {"kind": "gradient"},
     "gradient, cosine, rotation": {"kind": "gradient", "cosine": True, "estimator": "rotation"},
+    "simvq": {"kind": "simvq"},
     "fsq": {"kind": "fsq", "levels": (5, 4, 3)},
 }
+FSQ = ({"kind": "fsq"}, "kind fsq")
 SIZES = {"num_codes": 16, "embedding_dim": 6, "restart_threshold": 0.9}
 
 
@@ -199,10 +201,13 @@ def test_a_cosine_codebook_goes_by_the_angle():
 def test_settings_that_do_not_go_together_are_refused():
     with pytest.raises(ValueError, match=r"embedding_dim \(64\) must be a multiple of groups \(5"):
         QuantizerConfig(groups=5)
-    with pytest.raises(ValueError, match="not fsq"):
+    with pytest.raises(ValueError, match="fsq has not"):
         QuantizerConfig(kind="fsq", cosine=True)
     with pytest.raises(ValueError, match="greater than or equal to 3"):
         QuantizerConfig(kind="fsq", levels=(2, 8))
+    for other, named in (({"groups": 2}, "groups"), ({"cosine": True}, "cosine"), FSQ):
+        with pytest.raises(ValueError, match=rf"depth \(2\) does not go with {named}"):
+            QuantizerConfig(depth=2, **other)
 
 
 def test_sizes_of_fsq_follow_from_its_levels_and_survive_json():

@@ -17,6 +17,8 @@ from models.vqvae import VQVAE
 
 QUANTIZERS = {
     "gradient, 3 groups": {"kind": "gradient", "num_codes": 8, "embedding_dim": 6, "groups": 3},
+    "simvq": {"kind": "simvq", "num_codes": 8, "embedding_dim": 4},
+    "ema, depth 2": {"num_codes": 8, "embedding_dim": 4, "depth": 2},
     "fsq": {"kind": "fsq", "levels": (4, 3)},
 }
 
@@ -76,6 +78,7 @@ def test_every_code_of_an_image_is_evaluated(released):
     outputs = loaded.signatures["evaluate"](examples=tf.constant([example.SerializeToString()] * 2))
     assert outputs["codes"].shape == (2, np.prod(config.code_shape))
     assert outputs["prior_bits"].shape == (2,)
+    np.testing.assert_array_equal(outputs["codebooks"], config.model.quantizer.depth)
     # An untrained prior is close to uniform over all codes.
     uniform = np.prod(config.code_shape) * np.log2(vqvae.quantizer.num_codes)
     np.testing.assert_allclose(outputs["prior_bits"], uniform, rtol=0.2)

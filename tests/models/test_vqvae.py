@@ -41,10 +41,14 @@ def test_the_first_layer_is_half_as_wide_unless_told(first_units, channels):
     assert [layer.kernel.shape[-1] for layer in encoder.strided] == [channels, 8, 8]
 
 
-@pytest.mark.parametrize("kind", ["ema", "gradient", "fsq"])
-@pytest.mark.parametrize("groups", [1, 2])
-def test_every_quantizer_trains_the_encoder(kind, groups):
-    config = network(kind=kind, groups=groups, levels=(5, 5))
+@pytest.mark.parametrize("kind", ["ema", "gradient", "simvq", "fsq"])
+@pytest.mark.parametrize(
+    "several", [{}, {"groups": 2}, {"depth": 2}], ids=["one", "groups", "depth"]
+)
+def test_every_quantizer_trains_the_encoder(kind, several):
+    if kind == "fsq" and "depth" in several:
+        pytest.skip("refused")
+    config = network(kind=kind, levels=(5, 5), **several)
     vqvae, batch = VQVAE(config, 0.1), images(2, config)
     with tf.GradientTape() as tape:
         outputs = vqvae(batch, training=True)
@@ -75,6 +79,8 @@ def test_measure_agrees_with_the_images_a_user_gets():
     np.testing.assert_allclose(measured["squared_error"], error, rtol=1e-5)
     np.testing.assert_array_equal(measured["codes"], codes.numpy().reshape(3, -1))
     np.testing.assert_allclose(measured["pixel_sum"], batch.sum((1, 2)) / 255, rtol=1e-5)
+    similarity = tf.image.ssim(batch / 255.0, decoded / 255.0, max_val=1.0)
+    np.testing.assert_allclose(measured["ssim"], similarity, atol=1e-5)
 
 
 def test_the_seed_decides_the_weights():

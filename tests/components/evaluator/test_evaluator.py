@@ -1,6 +1,5 @@
 """The gate: metrics equal numpy over the whole split, and only models that meet it are blessed."""
 
-import json
 import math
 from pathlib import Path
 
@@ -10,11 +9,12 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tfx.types import artifact_utils, channel_utils, standard_artifacts
 
-from components.baseline.artifact import BaselineInfo, write
 from components.errors import PipelineError
-from components.evaluator import component, executor, results
+from components.evaluator import component, results
 from components.evaluator.eval_config import eval_config
-from components.evaluator.gate import METRICS, GateConfig
+from components.evaluator.gate import GateConfig
+from models.metrics import formulas
+from tests.components.evaluator.judging import as_baseline, judge
 from tests.fixtures.examples import write_images
 
 HEIGHT = WIDTH = 8
@@ -129,37 +129,13 @@ def examples(data, tmp_path_factory):
     return write_examples(tmp_path_factory.mktemp("data"), *data)
 
 
-def as_baseline(model, version, reason=""):
-    """The model as the output of the Baseline component."""
-    write(model.uri, BaselineInfo(version, reason, copied=version))
-    return model
-
-
 @pytest.fixture
 def evaluate(examples, tmp_path):
     """Runs the executor as TFX would and returns (Evaluation, blessing artifact)."""
 
     def run(model, gate, baseline=None, examples=examples, num_codes=16):
-        gate = GateConfig.model_validate({"thresholds": gate})
-        evaluation, blessing = (
-            standard_artifacts.ModelEvaluation(),
-            standard_artifacts.ModelBlessing(),
-        )
-        evaluation.uri, blessing.uri = str(tmp_path / "evaluation"), str(tmp_path / "blessing")
-        inputs = {"examples": [examples], "model": [model]}
-        if baseline is not None:
-            inputs["baseline_model"] = [baseline]
-        properties = {
-            "gate": gate.model_dump_json(),
-            "num_codes": num_codes,
-            "image": json.dumps([HEIGHT, WIDTH, 1]),
-            "batch_size": 3,
-            "example_splits": '["eval"]',
-            "code_version": "",
-        }
-        outputs = {"evaluation": [evaluation], "blessing": [blessing]}
-        executor.Executor().Do(inputs, outputs, properties)
-        return results.read(evaluation.uri), blessing
+        image = (HEIGHT, WIDTH, 1)
+        return judge(tmp_path, examples, model, {"thresholds": gate}, image, baseline, num_codes)
 
     return run
 
@@ -173,7 +149,7 @@ def test_metrics_of_the_whole_split_and_of_each_label_equal_numpy(evaluate, mode
     # A label uses fewer codes than the split; the gate looks at the split only.
     gate = {"nmse": {"min": 0.0, "max": 0.1}, "code_usage": {"min": 0.9}}
     evaluation, blessing = evaluate(models["good"], gate)
-    assert list(evaluation.metrics) == list(METRICS)
+    assert list(evaluation.metrics) == list(formulas((HEIGHT, WIDTH, 1)))
     assert evaluation.metrics == pytest.approx(expected(images, 16), rel=1e-5)
     assert list(evaluation.by_label) == [0, 1, 2]
     for label, found in evaluation.by_label.items():
@@ -320,7 +296,7 @@ def test_stock_tfma_measures_the_same_image_by_image(models, data, tmp_path):
         output_path=str(tmp_path / "tfma"),
     )
     metrics = result.get_metrics_for_slice()
-    found = {name: metrics[name]["doubleValue"] for name in METRICS}
+    found = {name: metrics[name]["doubleValue"] for name in formulas((HEIGHT, WIDTH, 1))}
     assert found == pytest.approx(expected(images, 16), rel=1e-5)
 
 

@@ -9,10 +9,12 @@ from tfx.components.util import tfxio_utils
 from tfx.types import artifact_utils, channel_utils, standard_artifacts
 from tfx_bsl.tfxio import dataset_options
 
-from components import features
+from components import contents, features
 from components.errors import PipelineError
 from components.record_files import Writer
 from components.tokenizer import component, executor
+from components.tokenizer.views import Views
+from components.trainer.config import PriorStageConfig
 from models.vqvae import VQVAE
 from tests.fixtures import small_release, tiny_models
 from tests.fixtures.examples import tell, write_images
@@ -66,28 +68,39 @@ def write_examples(folder, splits, shape=(HEIGHT, WIDTH)):
     return artifact, written
 
 
-def tokenize(folder, examples, model, num_codes=256, batch_size=32):
+def tokenize(folder, examples, model, num_codes=256, batch_size=32, **views):
     output = standard_artifacts.Examples()
     output.uri = str(folder / "codes")
     executor.Executor().Do(
         {"examples": [examples], "model": [model]},
         {"codes": [output]},
-        {"num_codes": num_codes, "batch_size": batch_size, "code_version": ""},
+        {
+            "num_codes": num_codes,
+            "batch_size": batch_size,
+            "views": Views(**views).model_dump_json(),
+            "code_version": "",
+        },
     )
     return output
 
 
 def read(artifact, split, dtype, shape=(3, 2)):
-    """{label: codes} of all records of a split."""
-    found = {}
+    """{label: codes} of all records of a split, which have labels of their own."""
+    found = dict(records(artifact, split, dtype, shape))
+    assert len(found) == contents.read(artifact.uri).splits[split].records
+    return found
+
+
+def records(artifact, split, dtype, shape=(3, 2)):
+    """(label, codes) of all records of a split."""
+    found = []
     for file in sorted(Path(artifact.uri, f"Split-{split}").iterdir()):
         for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
             feature = tf.train.Example.FromString(record).features.feature
             assert set(feature) == {"codes", "label"}
             (label,) = feature["label"].int64_list.value
             (codes,) = feature["codes"].bytes_list.value
-            assert label not in found
-            found[label] = np.frombuffer(codes, dtype).reshape(shape)
+            found.append((label, np.frombuffer(codes, dtype).reshape(shape)))
     return found
 
 
@@ -131,6 +144,52 @@ def test_the_codes_of_encoded_images_are_those_that_are_served(tmp_path):
     encode = tf.saved_model.load(str(served / "encode")).signatures["serving_default"]
     expected = encode(images=tf.constant(pictures))["codes"].numpy()
     np.testing.assert_array_equal([codes[label] for label in labels], expected)
+
+
+def test_training_images_have_several_views_and_held_out_ones_one(tmp_path, model):
+    examples, images = write_examples(tmp_path, {"train": [40, 9], "eval": [12]})
+    output = tokenize(tmp_path, examples, model[0], count=4, flip=True, shift=1, seed=3)
+    held_out = [codes for _, codes in records(output, "eval", "u1")]
+    np.testing.assert_array_equal(held_out, expected_codes(images["eval"]))
+    held = contents.read(output.uri).splits["train"]
+    assert (held.records, held.labels[5]) == (4 * 49, 4)
+    written = records(output, "train", "u1")
+    moved = 0
+    for label, image in enumerate(images["train"]):
+        found = [codes for known, codes in written if known == label]
+        np.testing.assert_array_equal(found[0], expected_codes(image)[0])
+        wide = np.pad(image, 1, mode="edge")
+        places = [wide[y : y + HEIGHT, x : x + WIDTH] for y in range(3) for x in range(3)]
+        for view, codes in enumerate(found[1:], 1):
+            possible = [place[:, ::-1] if view % 2 else place for place in places]
+            assert any((expected_codes(each)[0] == codes).all() for each in possible)
+            moved += np.any(expected_codes(possible[4])[0] != codes)
+    assert moved > 49
+
+
+def test_views_depend_on_the_seed_the_file_and_the_batch_alone():
+    images = tf.random.stateless_uniform([30, 5, 5, 1], [0, 1], 0, 256, tf.int32)
+
+    def made(file="a/codes-1", batch=2, **settings):
+        views = Views(count=3, shift=2, **settings).of(tf.cast(images, tf.uint8), file, batch)
+        return np.stack([np.asarray(view) for view in views])
+
+    first = made()
+    np.testing.assert_array_equal(first, made("elsewhere/codes-1"))
+    np.testing.assert_array_equal(first[0], images)
+    assert np.any(first[1] != first[2])
+    for other in (made("a/codes-2"), made(batch=3), made(seed=1)):
+        assert np.any(other[1:] != first[1:], axis=(1, 2, 3, 4)).all()
+
+
+def test_views_that_would_be_alike_are_refused():
+    for settings, named in (
+        ({"flip": True}, "set views to 2 or more"),
+        ({"views": 2}, "all 2 views would be alike"),
+        ({"views": 3, "flip": True}, "with flip alone there are 2 views"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            PriorStageConfig(**settings)
 
 
 def test_stock_readers_find_the_codes(tmp_path, model):

@@ -34,7 +34,13 @@ from tests.fixtures.gpu_kernels import (
     without_gpu_kernel,
 )
 
-QUANTIZERS = {"ema": {}, "gradient": {}, "fsq": {"levels": (4, 3)}}
+QUANTIZERS = {
+    "ema": {},
+    "gradient": {},
+    "simvq": {},
+    "fsq": {"levels": (4, 3)},
+    "residual": {"kind": "ema", "groups": 1, "depth": 2},
+}
 LIKELIHOODS = ("gaussian", "categorical", "logistic_mixture")
 
 
@@ -56,12 +62,13 @@ def network(
     groups: int = 1,
     encoder: EncoderConfig = PAPER,
 ) -> NetworkConfig:
-    settings = {"num_codes": 12, "embedding_dim": 4, "groups": groups, **QUANTIZERS[quantizer]}
+    sizes = {"num_codes": 12, "embedding_dim": 4, "groups": groups}
+    settings = {"kind": quantizer, **sizes, **QUANTIZERS[quantizer]}
     return NetworkConfig(
-        image=ImageShape(height=8, width=8, channels=3),
+        image=ImageShape(height=12, width=12, channels=3),  # large enough for SSIM
         model=ModelConfig(
             encoder=encoder,
-            quantizer=QuantizerConfig(kind=quantizer, **settings),
+            quantizer=QuantizerConfig(**settings),
             decoder=DecoderConfig(likelihood=likelihood, mixture_components=2),
         ),
     )

@@ -41,7 +41,7 @@ def test_list_shows_every_release_and_which_is_served(root):
     heading, newest, oldest = result.output.splitlines()
     assert heading.split()[:3] == ["version", "created", "NMSE"]
     assert newest.split()[0] == "2"
-    assert newest.split()[2:] == ["0.0312", "21.50", "100.0%", "-", "-", "stable"]
+    assert newest.split()[2:] == ["0.0312", "21.50", "-", "100.0%", "-", "-", "stable"]
     assert oldest.split()[0] == "1"
     assert oldest.split()[-1] == "served"
     assert call("list", "--store", root / "serving").output == result.output

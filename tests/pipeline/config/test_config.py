@@ -34,6 +34,13 @@ def test_overrides_are_yaml():
         ("training.vqvae.steps=many", "training.vqvae.steps: input should be a valid integer"),
         ("gate.thresholds.nmsee.max=1", "unknown metric 'nmsee'"),
         ("gate.thresholds={}", "name one"),
+        ("gate.thresholds.fid={max: 9}", "fid needs gate.features"),
+        (
+            "gate.thresholds.perplexity_2={min: 9}",
+            "1 to model.quantizer.depth, where there are several; it is 1",
+        ),
+        ("model.quantizer={depth: 2, groups: 2}", "depth (2) does not go with groups"),
+        ("training.prior.flip=true", "set views to 2 or more"),
         ("data.image.height=7", "7x8 cannot be downsampled by 2"),
         (
             "model.encoder.downsampling=3",
