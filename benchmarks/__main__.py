@@ -27,6 +27,7 @@ SECTIONS = {
     "augmentation": "Changes to training images, against a gather an axis",
     "quality": "Quality of the quantizers at one budget",
     "sampling": "Sampling from the prior, against recomputing the network",
+    "cache": "Keeping what a loop computes, by how much there is",
     "serving": "`vqvae serve` under load, against the bare SavedModels",
     "quantizers": "Quantizers, against dm-sonnet and vector-quantize-pytorch",
 }

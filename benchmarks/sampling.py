@@ -1,7 +1,7 @@
 """Speed of sampling from the prior, against the two ways without cached activations.
 
     python -m benchmarks.sampling
-    python -m benchmarks.sampling --sides 32 --batches 16 --rounds 9
+    python -m benchmarks.sampling --sides 32 --batches 16 --rounds 9 --kinds transformer
 
 (a) runs the whole network once per position from Python, (b) in one `tf.while_loop`; both draw
 as the sampler does. The floor is a single forward pass. All are run one after the other in each
@@ -23,7 +23,7 @@ import tensorflow as tf
 from benchmarks.machine import Limits, limits
 from models import draws, sampler
 from models.config import PriorConfig
-from models.priors import GatedPixelCNN
+from models.priors import Prior, build_prior
 
 NUM_CODES, NUM_CLASSES = 512, 10
 # What one cell may spend on each of (a) and (b), in seconds, all rounds together.
@@ -33,10 +33,11 @@ BUDGET = 20.0
 class Cell(NamedTuple):
     """One row of the table. Times in seconds."""
 
+    kind: str
     side: int
     batch: int
     forward: float  # one pass of the network over all positions
-    vertical: float  # the sampler with all rows given: its vertical stacks only
+    vertical: float  # the sampler with all rows given: a PixelCNN's vertical stacks only
     sampler: float
     python: float  # (a)
     loop: float  # (b)
@@ -46,9 +47,9 @@ class Cell(NamedTuple):
     over_loop: float  # (b) / sampler
 
 
-def measure(side: int, batch: int, rounds: int) -> Cell:
+def measure(kind: str, side: int, batch: int, rounds: int) -> Cell:
     """Times the three samplers and the forward pass for codes of side × side."""
-    prior = GatedPixelCNN(PriorConfig(), NUM_CODES, NUM_CLASSES, (side, side))
+    prior = build_prior(PriorConfig(kind=kind), NUM_CODES, NUM_CLASSES, (side, side))
     labels = tf.range(batch) % NUM_CLASSES
     codes = tf.zeros([batch, side, side], tf.int32)
     seed, temperature = tf.constant(0, tf.int64), tf.constant(1.0)
@@ -85,6 +86,7 @@ def measure(side: int, batch: int, rounds: int) -> Cell:
         return statistics.median(a / b for a, b in pairs)
 
     return Cell(
+        kind,
         side,
         batch,
         **{name: statistics.median(seconds) for name, seconds in times.items()},
@@ -95,7 +97,7 @@ def measure(side: int, batch: int, rounds: int) -> Cell:
     )
 
 
-def _from_python(prior: GatedPixelCNN, labels, seed) -> Callable[[int], tf.Tensor]:
+def _from_python(prior: Prior, labels, seed) -> Callable[[int], tf.Tensor]:
     rows, columns = prior.code_shape
     uniform = draws.noise(seed, labels.shape[0], rows * columns)
 
@@ -114,7 +116,7 @@ def _from_python(prior: GatedPixelCNN, labels, seed) -> Callable[[int], tf.Tenso
     return sample
 
 
-def _in_one_loop(prior: GatedPixelCNN, labels, seed) -> Callable[[tf.Tensor], tf.Tensor]:
+def _in_one_loop(prior: Prior, labels, seed) -> Callable[[tf.Tensor], tf.Tensor]:
     rows, columns = prior.code_shape
     uniform = tf.transpose(draws.noise(seed, labels.shape[0], rows * columns))
 
@@ -145,14 +147,14 @@ def arithmetic(config: PriorConfig, num_codes: int) -> tuple[float, float]:
 def table(cells: list[Cell]) -> str:
     """The measurements as Markdown."""
     lines = [
-        "| codes | batch | one forward pass | sampler | images/s | (a) Python | (b) one loop "
-        "| sampler / forward | (a) / sampler | (b) / sampler |",
-        "|---" * 10 + "|",
+        "| prior | codes | batch | one forward pass | sampler | images/s | (a) Python "
+        "| (b) one loop | sampler / forward | (a) / sampler | (b) / sampler |",
+        "|---" * 11 + "|",
     ]
     for cell in cells:
         scaled = "" if cell.positions == cell.side**2 else f" ({cell.positions} positions, scaled)"
         lines.append(
-            f"| {cell.side}×{cell.side} | {cell.batch} | {_seconds(cell.forward)} "
+            f"| {cell.kind} | {cell.side}×{cell.side} | {cell.batch} | {_seconds(cell.forward)} "
             f"| {_seconds(cell.sampler)} | {cell.batch / cell.sampler:.1f} "
             f"| {_seconds(cell.python)}{scaled} | {_seconds(cell.loop)}{scaled} "
             f"| {cell.over_forward:.1f} | {cell.over_python:.0f} | {cell.over_loop:.0f} |"
@@ -164,13 +166,15 @@ def where_the_time_goes(cells: list[Cell], machine: Limits) -> str:
     """Times per position of the sampler beside the arithmetic at the machine's peak."""
     vertical, rest = arithmetic(PriorConfig(), NUM_CODES)
     lines = [
-        f"{machine} Per position, in µs:",
+        f"{machine} Per position of the Gated PixelCNN, in µs:",
         "",
         "| codes | batch | forward pass | arithmetic at peak | sampler: vertical "
         "| arithmetic at peak | sampler: rest | arithmetic at peak | rest, in operations |",
         "|---" * 9 + "|",
     ]
     for cell in cells:
+        if cell.kind != "pixelcnn":
+            continue
         each = 1e6 / cell.side**2
         peak = 1e6 * cell.batch / machine.flops
         remainder = (cell.sampler - cell.vertical) * each
@@ -183,17 +187,19 @@ def where_the_time_goes(cells: list[Cell], machine: Limits) -> str:
     return "\n".join(lines)
 
 
-def report(sides: list[int], batches: list[int], rounds: int) -> str:
+def report(kinds: list[str], sides: list[int], batches: list[int], rounds: int) -> str:
     """Measures everything; Markdown."""
     config = PriorConfig()
     quiet = limits()
-    cells = [measure(side, batch, rounds) for side in sides for batch in batches]
+    cells = [
+        measure(kind, side, batch, rounds) for kind in kinds for side in sides for batch in batches
+    ]
     machine = quiet.better(limits())
     return "\n".join(
         [
-            f"Gated PixelCNN of {config.layers} layers, {config.hidden_units} units, "
-            f"{config.kernel_size}×{config.kernel_size} kernels, K = {NUM_CODES}; medians of "
-            f"{rounds} rounds.",
+            f"{config.layers} layers of {config.hidden_units} units: a Gated PixelCNN with "
+            f"{config.kernel_size}×{config.kernel_size} kernels, a transformer with "
+            f"{config.heads} heads; K = {NUM_CODES}; medians of {rounds} rounds.",
             "",
             table(cells),
             "",
@@ -214,11 +220,12 @@ def _seconds(seconds: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kinds", nargs="+", default=["pixelcnn", "transformer"])
     parser.add_argument("--sides", type=int, nargs="+", default=[7, 16, 32])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    print(report(arguments.sides, arguments.batches, arguments.rounds))
+    print(report(arguments.kinds, arguments.sides, arguments.batches, arguments.rounds))
 
 
 if __name__ == "__main__":

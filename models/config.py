@@ -159,9 +159,11 @@ class PriorConfig(Section):
         """Options of the other kind, and sizes that do not go together."""
         others = {"pixelcnn": ("heads",), "transformer": ("kernel_size", "head_units")}[self.kind]
         for name in others:
-            if getattr(self, name) != type(self).model_fields[name].default:
+            default = type(self).model_fields[name].default
+            if getattr(self, name) != default:
                 raise ValueError(
-                    f"{name} is not for kind {self.kind}; leave it out, or choose another kind"
+                    f"{name} is not for kind {self.kind}; leave it out, or at {default}, or choose "
+                    "another kind"
                 )
         if self.kind == "transformer" and self.hidden_units % (4 * self.heads):
             raise ValueError(

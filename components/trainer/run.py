@@ -137,7 +137,8 @@ def _named(stage: str, settings: TrainerSettings, inputs: Sequence[str]) -> str:
     or network does not. Of the code, the modules of the step and of the network count, and the
     libraries that compute it. What is not found stays: with those of before, training goes on.
     """
-    code = code_version("components.trainer.steps", "components.trainer.augment", f"models.{stage}")
+    network = {"vqvae": "models.vqvae", "prior": "models.priors"}[stage]
+    code = code_version("components.trainer.steps", "components.trainer.augment", network)
     libraries = versions.library_versions(versions.WEIGHTS)
     text = "\n".join([settings.model_dump_json(exclude=_NOT_OF_A_STEP), code, libraries, *inputs])
     key = hashlib.sha256(text.encode()).hexdigest()[:16]

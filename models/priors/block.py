@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
@@ -73,7 +74,7 @@ class Block(keras.layers.Layer):
 
     def call(self, x, turn, dropout_key=None):
         weights = self.weights_now()
-        return whole(weights, x, self.heads, Turn(*turn), self.dropout, dropout_key)[0]
+        return whole(weights, x, self.heads, Turn(*turn), (), self.dropout, dropout_key)[0]
 
     def weights_now(self) -> BlockWeights:
         """As tensors."""
@@ -96,8 +97,21 @@ def inner_units(units: int) -> int:
     return 8 * math.ceil(units / 3)
 
 
-def whole(weights: BlockWeights, x, heads: int, turn: Turn, dropout: float = 0.0, key=None):
-    """A block over all positions.
+def whole(
+    weights: BlockWeights,
+    x,
+    heads: int,
+    turn: Turn,
+    before: Sequence[tf.Tensor] = (),
+    dropout: float = 0.0,
+    key=None,
+):
+    """A block over T positions in a row.
+
+    Args:
+        weights, x, heads, turn: of the block.
+        before: keys and values of the positions before these, as they were returned.
+        dropout, key: of `Block`.
 
     Returns:
         y `[N, T, units]`, and the keys and values, `[2, N, H, T, d]`.
@@ -108,7 +122,7 @@ def whole(weights: BlockWeights, x, heads: int, turn: Turn, dropout: float = 0.0
     stacked = tf.transpose(tf.stack([key_, value]), [0, 1, 3, 2, 4])  # (2, N, H, T, d)
     places = tf.range(tf.shape(x)[1])
     visible = places[None] <= places[:, None]  # (T, T)
-    mixed = attention(query, [stacked], visible)
+    mixed = attention(query, [*before, stacked], visible)
     mixed = tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), tf.shape(x))
     added = product(mixed, weights.output)
     x += added if keys is None or not dropout else drop(added, dropout, keys[0])
@@ -121,17 +135,19 @@ def project(weights: BlockWeights, x, heads: int, turn: Turn):
 
     Args:
         weights, x, heads: of a block.
-        turn: `[..., 1, 1, d]`.
+        turn: of the positions, to be broadcast to `[..., 1, 1, d]`.
     """
-    channels = x.shape[-1] // heads
-    qkv = product(normalised(x), weights.projection)
-    qkv = tf.reshape(qkv, tf.concat([tf.shape(x)[:-1], [3, heads, channels]], 0))
-    both = normalised(qkv[..., :2, :, :])  # of queries and keys at once: fewer operations
+    units, before = x.shape[-1], tf.shape(x)[:-1]
+    shape = [heads, units // heads]
+    both, value = tf.split(product(normalised(x), weights.projection), [2 * units, units], -1)
+    # Queries and keys at once: fewer operations.
+    both = normalised(tf.reshape(both, tf.concat([before, [2, *shape]], 0)))
     ones = tf.ones_like(weights.query_scale)
     both *= tf.stack([weights.query_scale, ones])[:, None]
     first, second = tf.split(both, 2, axis=-1)
     turned = both * turn.cosines + tf.concat([second, first], -1) * turn.sines
-    return turned[..., 0, :, :], turned[..., 1, :, :], qkv[..., 2, :, :]
+    query, key = tf.unstack(turned, num=2, axis=-3)
+    return query, key, tf.reshape(value, tf.concat([before, shape], 0))
 
 
 def attention(query, parts, visible):

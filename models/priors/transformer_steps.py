@@ -20,7 +20,7 @@ class _Row(NamedTuple):
     """What the positions of a row share."""
 
     given: tf.Tensor  # (N, w, units), or (1, w, units): label, place and context
-    turn: Turn  # (w, 1, 1, d) each
+    turn: Turn  # (w, d) each
     above: list[tf.Tensor]  # per block the keys and values of all rows above, (2, N, H, T, d)
 
 
@@ -58,9 +58,9 @@ class TransformerSteps:
             known = tf.tensordot(context, tf.convert_to_tensor(prior.context.kernel), 1)
             given += tf.transpose(known, [1, 0, 2, 3])
         self._given = given + read_table(prior.label)(labels + 1)[:, None]  # (h, N, w, units)
+        self._channels = self._given.shape[-1] // self._heads  # of a head
         turn = prior.turn(self._given.dtype)
-        self._whole_turn = turn
-        self._turn = [tf.reshape(each, [rows, columns, 1, 1, -1]) for each in turn]
+        self._turn = [tf.reshape(each, [rows, columns, self._channels]) for each in turn]
         # Stacked: a loop hands on each tensor that it uses separately, at every step.
         weights = zip(*(layer.weights_now() for layer in prior.blocks), strict=True)
         self._blocks = BlockWeights(*map(tf.stack, weights))
@@ -68,40 +68,35 @@ class TransformerSteps:
 
     def start(self, codes, rows_given) -> list[tf.Tensor]:
         """For each block the keys and values of the rows given, `[2, N, H, T, d]`."""
-        rows, columns = self.code_shape[:2]
-        channels = self._given.shape[-1] // self._heads
-        # Of a length that the loop over the rows changes.
-        loose = [2, None, self._heads, None, channels]
+        shape = [2, self._count, self._heads, 0, self._channels]
+        nothing = [tf.zeros(shape, self._given.dtype) for _ in self._prior.blocks]
+        # Of a length that a loop over rows changes.
+        loose = [2, None, self._heads, None, self._channels]
+        nothing = [tf.raw_ops.PlaceholderWithDefault(input=x, shape=loose) for x in nothing]
+        if isinstance(rows_given, int) and rows_given == 0:
+            return nothing
+        columns = self.code_shape[1]
+        several = codes.shape[3:]
+        codes = tf.reshape(codes, [self._count, -1, *several])
+        before = tf.concat([tf.zeros_like(codes[:, :1]), codes], axis=1)  # of each position
 
-        def nothing():
-            shape = [2, self._count, self._heads, 0, channels]
-            return [tf.zeros(shape, self._given.dtype) for _ in self._prior.blocks]
+        def given_row(row, state):
+            first = row * columns
+            x = self._embed(before[:, first : first + columns])  # (N, w, units)
+            is_first = (first + tf.range(columns) == 0)[:, None]
+            x = tf.where(is_first, tf.zeros_like(x), x) + tf.gather(self._given, row)
+            turn = Turn(*(tf.gather(each, row) for each in self._turn))
+            longer = []
+            for weights, above in zip(self._each(), state, strict=True):
+                x, own = block.whole(weights, x, self._heads, turn, [above])
+                longer.append(tf.concat([above, own], axis=3))
+            return row + 1, longer
 
-        def kept():
-            # Those of a position depend on the codes before it: none that is not given matters.
-            is_given = tf.reshape(
-                tf.range(rows) < rows_given, [rows] + [1] * (codes.shape.rank - 2)
-            )
-            x = self._embed(tf.where(is_given, codes, tf.zeros_like(codes)))
-            flat = [-1, rows * columns, self._given.shape[-1]]
-            x = tf.pad(tf.reshape(x, flat), [[0, 0], [1, 0], [0, 0]])[:, :-1]
-            x += tf.reshape(tf.transpose(self._given, [1, 0, 2, 3]), flat)
-            entries = []
-            for weights in self._each():
-                x, stacked = block.whole(weights, x, self._heads, self._whole_turn)
-                entries.append(stacked[..., : rows_given * columns, :])
-            return entries
-
-        if isinstance(rows_given, int):
-            entries = kept() if rows_given else nothing()
-        else:
-            entries = tf.cond(rows_given > 0, kept, nothing)
-        return [tf.raw_ops.PlaceholderWithDefault(input=each, shape=loose) for each in entries]
+        return tf.while_loop(lambda row, _: row < rows_given, given_row, (0, nothing))[1]
 
     def row(self, state: list[tf.Tensor], above, row) -> tuple[_Row, _Known]:
         turn = Turn(*(tf.gather(each, row) for each in self._turn))
-        columns = self.code_shape[1]
-        shape = [2, self._count, self._heads, columns, self._given.shape[-1] // self._heads]
+        shape = [2, self._count, self._heads, self.code_shape[1], self._channels]
         empty = [tf.zeros(shape, self._given.dtype) for _ in state]
         return _Row(tf.gather(self._given, row), turn, state), _Known(empty, ())
 

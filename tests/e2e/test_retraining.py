@@ -70,6 +70,31 @@ def test_warm_start_with_other_shapes_says_so(digits_data, root):
     assert began_with(root, 3)["vqvae"].startswith("random weights: in release 2 ")
 
 
+def test_a_transformer_is_compared_with_the_release_of_a_pixelcnn(digits_data, root, tmp_path):
+    before = len(list((root / "serving/releases").glob("[0-9]*.json")))
+    changes = {
+        "prior__kind": "transformer",
+        "prior__head_units": 128,  # its default: digits.yaml sets another
+        "training__warm_start": "last_release",
+        "gate__thresholds": "{nmse: {max: 0.99}, prior_bits_per_code: {worse_by: 1.0}}",
+    }
+    done = vqvae("run", f"--data={digits_data}", f"--root={root}", **changes)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert began_with(root, before + 1)["prior"].startswith("random weights: in release ")
+    judged = next(line for line in done.stdout.splitlines() if "prior_bits_per_code " in line)
+    assert "worse" in judged
+    drawn = subprocess.run(
+        [
+            *(sys.executable, "-m", "pipeline", "sample", f"--root={root}"),
+            *(f"--out={tmp_path}/drawn", "--label=3", "--guidance=2", "--count=2"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert drawn.returncode == 0, drawn.stderr
+
+
 def test_each_training_runs_by_itself(root, tmp_path):
     def artifact(name: str) -> str:
         return str(max(root.glob(f"pipeline/{name}/*"), key=lambda path: int(path.name)))
