@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -82,6 +83,7 @@ class _Encode(beam.DoFn):
         self._model = self._shared.acquire(lambda: tf.saved_model.load(self._model_path))
         self._signature = self._model.signatures[SIGNATURE]
         shape = tuple(self._signature.structured_input_signature[1]["images"].shape[1:])
+        self._image_bytes = math.prod(shape)
         self._batches = per_file.Batches(
             parser(shape, self._pixels),
             wrong=f"does not hold images of {'×'.join(map(str, shape))}, which the model takes; "
@@ -91,7 +93,7 @@ class _Encode(beam.DoFn):
 
     def process(self, job: FileJob) -> Iterator[SplitContents]:
         held = SplitContents()
-        size = per_file.at_once(job.held, self._batch_size)
+        size = per_file.at_once(job.held, self._batch_size, self._image_bytes)
         views = self._views if job.split == SPLIT else Views()
         with Writer(job.target, job.unfinished) as writer:
             for number, batch in enumerate(self._batches.of(job.source, size)):

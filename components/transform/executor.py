@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -107,7 +108,8 @@ class _Transform(beam.DoFn):
         contents = SplitContents()
         with Writer(job.target, job.unfinished) as writer:
             read = self._decoded if self._store or analyzed else self._encoded
-            for batch in read.of(job.source, per_file.at_once(job.held, self._batch_size)):
+            size = per_file.at_once(job.held, self._batch_size, math.prod(self._shape))
+            for batch in read.of(job.source, size):
                 image = batch["pixels" if self._store else "encoded"].numpy()
                 label = batch["label"].numpy()
                 writer.write({features.IMAGE: image, features.LABEL: label})

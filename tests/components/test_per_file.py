@@ -7,7 +7,8 @@ from components.per_file import at_once
 
 
 @pytest.mark.parametrize(
-    ("longest", "records"), [(0, 256), (20_000, 256), (2**25, 2), (2**26 + 1, 1)]
+    ("longest", "decoded", "records"),
+    [(0, 0, 256), (20_000, 0, 256), (2**22, 0, 2), (2**23 + 1, 0, 1), (20_000, 196_608, 42)],
 )
-def test_a_batch_is_bounded_by_its_bytes(longest, records):
-    assert at_once(FileContents(longest=longest), 256) == records
+def test_a_batch_is_bounded_by_its_bytes(longest, decoded, records):
+    assert at_once(FileContents(longest=longest), 256, decoded) == records
