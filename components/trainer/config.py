@@ -117,13 +117,8 @@ class TrainingConfig(Section):
     mixed_precision: Precision = "float32"
     # Steps in one call of the compiled loop, after which progress is reported. Default 50.
     steps_per_call: Positive = 50
-<<<<<<< HEAD
-    # Keep of a residual block, an attention or a gated layer its input alone, and compute what is
-    # inside again for the gradient: less memory, for more time. Default false.
-=======
-    # Keep of a residual block, a gated layer or a transformer block its input alone, and compute
-    # what is inside again for the gradient: less memory, for more time. Default false.
->>>>>>> origin/priors
+    # Keep of a residual block, an attention, a gated layer or a transformer block its input alone,
+    # and compute what is inside again for the gradient: less memory, for more time. Default false.
     recompute: bool = False
     # `last_release` begins with the weights of the last release where their shapes fit, and says
     # so where they do not. Default none: random weights.
