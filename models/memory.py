@@ -18,7 +18,7 @@ from models.priors.block import inner_units
 # slower on a CPU, whose caches hold more of them.
 _BUDGET = 2**28
 # More images at once are no faster.
-_MOST = 256
+MOST_AT_ONCE = 256
 _FLOAT = 4  # bytes
 # Tensors of the largest size that exist at a time: what a layer reads, what it makes, and what
 # its arithmetic needs meanwhile.
@@ -27,15 +27,21 @@ _ALIVE = 4
 
 def images_at_once(network: NetworkConfig, prior: PriorConfig | None = None) -> int:
     """Images for `VQVAE.measure`, and for `log_prob` of their codes where `prior` is given."""
-    height, width, channels = network.image.hwc
-    # The parameters of the pixels, or the products of SSIM.
-    outputs = build_likelihood(network.model.decoder, channels, 1.0).outputs_per_pixel
-    hidden = largest_activation(network.model, height, width)
-    at_once = _bounded(max(height * width * max(outputs, 4 * channels), hidden))
+    likelihood = build_likelihood(network.model.decoder, network.image.channels, 1.0)
+    at_once = images_of_outputs(network, likelihood.outputs_per_pixel)
     if prior is not None:
         num_codes = network.model.quantizer.num_codes
         at_once = min(at_once, codes_at_once(prior, network.code_shape, num_codes))
     return at_once
+
+
+def images_of_outputs(network: NetworkConfig, outputs_per_pixel: int) -> int:
+    """Images for encoder and decoder, with so many parameters of the likelihood for a pixel."""
+    height, width, channels = network.image.hwc
+    # The parameters of the pixels, or the products of SSIM.
+    per_pixel = max(outputs_per_pixel, 4 * channels)
+    hidden = largest_activation(network.model, height, width)
+    return _bounded(max(height * width * per_pixel, hidden))
 
 
 def codes_at_once(prior: PriorConfig, code_shape: tuple[int, ...], num_codes: int) -> int:
@@ -52,4 +58,4 @@ def codes_at_once(prior: PriorConfig, code_shape: tuple[int, ...], num_codes: in
 
 def _bounded(largest: int) -> int:
     """Images, where the largest tensor has so many numbers for each."""
-    return max(1, min(_MOST, _BUDGET // (largest * _FLOAT * _ALIVE)))
+    return max(1, min(MOST_AT_ONCE, _BUDGET // (largest * _FLOAT * _ALIVE)))

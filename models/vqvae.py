@@ -5,8 +5,10 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from models.bounded import bounded
 from models.config import NetworkConfig
 from models.likelihoods import build_likelihood
+from models.memory import MOST_AT_ONCE, images_of_outputs
 from models.metrics import has_ssim
 from models.networks import build_decoder, build_encoder
 from models.part import WHOLE, Part
@@ -64,11 +66,19 @@ class VQVAE(keras.Model):
 
     def encode(self, images):
         """Codes of images. uint8 `[N, H, W, C]` -> int32 `[N, h, w]`."""
-        return self.quantizer(self.encodings(images)).codes
+
+        def some(images):
+            return self.quantizer(self.encodings(images)).codes
+
+        return self._of_any_number(some, images, self.config.code_shape, "int32")
 
     def decode(self, codes):
         """The mean images of codes. int `[N, h, w]` -> uint8 `[N, H, W, C]`."""
-        return self.likelihood.images(self.parameters(codes))
+
+        def some(codes):
+            return self.likelihood.images(self.parameters(codes))
+
+        return self._of_any_number(some, codes, self.config.image.hwc, "uint8")
 
     def parameters(self, codes):
         """The likelihood's parameters given codes. int `[N, h, w]` -> float `[N, H, W, ...]`."""
@@ -134,3 +144,10 @@ class VQVAE(keras.Model):
             "decoder_bits": self.likelihood.bits(images, parameters),
             **({"ssim": ssim(x, decoded)} if has_ssim(self.config.image.hwc) else {}),
         }
+
+    def _of_any_number(self, function, rows, shape, dtype: str):
+        """`function(rows)`, in parts where a request's images would take too much memory."""
+        at_once = images_of_outputs(self.config, self.likelihood.outputs_per_pixel)
+        if at_once == MOST_AT_ONCE:
+            return function(rows)
+        return bounded(function, rows, at_once, shape, dtype)

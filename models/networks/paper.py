@@ -139,7 +139,7 @@ def reach(config: EncoderConfig) -> tuple[int, int]:
     All halvings of an axis together see less than one more code, 2^n - 1 pixels of 2^n.
     """
     rows, columns = (
-        config.residual_blocks + 1 + sum(1 if stride == 1 else 0 for stride in axis) + (2 in axis)
+        config.residual_blocks + 1 + axis.count(1) + (2 in axis)
         for axis in zip(*config.strides, strict=True)
     )
     return rows, columns

@@ -85,9 +85,10 @@ class Attention(keras.layers.Layer):
     def call(self, x):
         rows, columns = x.shape[1:3]
         flat = tf.reshape(self.norm(x), [-1, rows * columns, self._units])  # (N, h·w, units)
-        logits = tf.matmul(self.query(flat), self.key(flat), transpose_b=True)  # (N, h·w, h·w)
-        logits = tf.cast(logits, state_dtype()) / math.sqrt(self._units)
-        weights = tf.cast(tf.nn.softmax(logits), self.compute_dtype)
+        # Divided in front of the product, which float16 might not hold.
+        query = self.query(flat) / math.sqrt(self._units)
+        logits = tf.matmul(query, self.key(flat), transpose_b=True)  # (N, h·w, h·w)
+        weights = tf.cast(tf.nn.softmax(tf.cast(logits, state_dtype())), self.compute_dtype)
         h = self.output_projection(tf.matmul(weights, self.value(flat)))
         return x + tf.reshape(h, tf.shape(x))
 

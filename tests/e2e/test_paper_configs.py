@@ -30,11 +30,13 @@ CONFIGS = {
     "cifar10": {"image": [32, 32, 3], "batch_size": 4},
     "imagenet128": {"image": [128, 128, 3], "batch_size": 1},
     "photos_256": {
-        "image": [64, 128, 3],
+        "image": [32, 64, 3],
         "batch_size": 4,
         "set": {
-            "data.image": "{height: 64, width: 128, channels: 3}",
+            "data.image": "{height: 32, width: 64, channels: 3}",
             "model.encoder.hidden_units": 8,
+            "model.encoder.residual_blocks": 1,
+            "model.decoder.residual_blocks": 1,
             "model.quantizer.num_codes": 512,
         },
     },

@@ -133,7 +133,36 @@ def test_twenty_steps_reduce_the_loss(encoder):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_a_release_encodes_and_decodes_as_the_network_does(tmp_path):
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_a_request_of_many_images_is_computed_in_parts(count, monkeypatch):
+    config = network(PAPER)
+    vqvae, batch = VQVAE(config, 0.1, seed=1), images(count, config)
+    codes = vqvae.encode(batch)
+    pictures = vqvae.decode(codes)
+    monkeypatch.setattr("models.vqvae.images_of_outputs", lambda *_: 3)
+    monkeypatch.setattr(vqvae, "encodings", checked := Checked(vqvae.encodings))
+    np.testing.assert_array_equal(vqvae.encode(batch), codes)
+    spec = tf.TensorSpec([None, *config.image.hwc], tf.uint8)
+    traced = tf.function(vqvae.encode, input_signature=[spec])
+    np.testing.assert_array_equal(traced(batch), codes)
+    np.testing.assert_array_equal(vqvae.decode(codes), pictures)
+    assert 1 <= max(checked.counts) <= 3
+
+
+class Checked:
+    """A function that keeps in mind how many rows it was given."""
+
+    def __init__(self, function):
+        self._function, self.counts = function, []
+
+    def __call__(self, rows):
+        if rows.shape[0] is not None:
+            self.counts.append(rows.shape[0])
+        return self._function(rows)
+
+
+def test_a_release_encodes_and_decodes_as_the_network_does(tmp_path, monkeypatch):
+    monkeypatch.setattr("models.vqvae.images_of_outputs", lambda *_: 2)
     sizes = {**RESNET, "downsampling": [1, 2], "attention_at": [2]}
     config = network(sizes, {"hidden_units": 4}, shape=(4, 8, 3))
     vqvae, batch = VQVAE(config, 0.1, seed=3), images(3, config)

@@ -1,0 +1,39 @@
+"""Networks that are given a few images at a time, however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+
+def bounded(
+    function: Callable[[tf.Tensor], tf.Tensor],
+    rows: tf.Tensor,
+    at_once: int,
+    shape: Sequence[int],
+    dtype: str,
+) -> tf.Tensor:
+    """`function(rows)`, whose memory does not grow with the rows beyond `at_once`.
+
+    Args:
+        function: `[n, ...]` -> `[n, *shape]`, each row by itself; of at least one row.
+        rows: any number.
+        at_once: the most rows that it is given.
+        shape: of what it makes of a row.
+        dtype: of the same.
+    """
+    rows = tf.convert_to_tensor(rows)
+    if rows.shape[0] is not None and rows.shape[0] <= at_once:
+        return function(rows)
+    parts = tf.maximum(-(-tf.shape(rows)[0] // at_once), 1)
+    results = tf.TensorArray(dtype, parts, infer_shape=False, element_shape=[None, *shape])
+
+    def one(part: tf.Tensor, results: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        made = function(rows[part * at_once : (part + 1) * at_once])
+        return part + 1, results.write(part, made)
+
+    _, results = tf.while_loop(
+        lambda part, _: part < parts, one, (0, results), parallel_iterations=1
+    )
+    return tf.ensure_shape(results.concat(), [None, *shape])
