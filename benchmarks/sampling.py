@@ -163,7 +163,7 @@ def table(cells: list[Cell]) -> str:
 
 
 def where_the_time_goes(cells: list[Cell], machine: Limits) -> str:
-    """Times per position of the sampler beside the arithmetic at the machine's peak."""
+    """Times per position of a PixelCNN's sampler beside the arithmetic at the machine's peak."""
     vertical, rest = arithmetic(PriorConfig(), NUM_CODES)
     lines = [
         f"{machine} Per position of the Gated PixelCNN, in µs:",
@@ -173,8 +173,6 @@ def where_the_time_goes(cells: list[Cell], machine: Limits) -> str:
         "|---" * 9 + "|",
     ]
     for cell in cells:
-        if cell.kind != "pixelcnn":
-            continue
         each = 1e6 / cell.side**2
         peak = 1e6 * cell.batch / machine.flops
         remainder = (cell.sampler - cell.vertical) * each
@@ -203,7 +201,7 @@ def report(kinds: list[str], sides: list[int], batches: list[int], rounds: int) 
             "",
             table(cells),
             "",
-            where_the_time_goes(cells, machine),
+            where_the_time_goes([cell for cell in cells if cell.kind == "pixelcnn"], machine),
         ]
     )
 

@@ -19,7 +19,9 @@ class Transformer(keras.Model):
     """p(codes | label), one code after the other: a `models.priors.prior.Prior`.
 
     A position is given the codes of the position before it, its label, and where it is; what is
-    further back it looks up by attention. The codes of a position are summed, and told apart by
+    further back it looks up by attention. A learned vector of its row and one of its column say
+    where it is, as to the Gated PixelCNN; how far other positions are from it shows in the scores
+    themselves, by rotary positions. The codes of a position are summed, and told apart by
     `models.priors.group_head.GroupHead`.
 
     Args:
