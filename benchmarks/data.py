@@ -39,13 +39,13 @@ from pipeline.config.config import Config
 
 # With the images of a small run and of a large one.
 KINDS = {
-    "JPEG 300×256 → 256×256": (Kind(300, 256, "JPEG", 256), (400, 3400)),
-    "JPEG 500×375 → 128×128": (Kind(500, 375, "JPEG", 128), (400, 6400)),
-    "PNG 32×32 → 32×32": (Kind(32, 32, "PNG", 32), (1000, 61_000)),
+    "JPEG 300×256 → 256×256": (Kind(300, 256, "JPEG", 256), (200, 1800)),
+    "JPEG 500×375 → 128×128": (Kind(500, 375, "JPEG", 128), (200, 3400)),
+    "PNG 32×32 → 32×32": (Kind(32, 32, "PNG", 32), (1000, 41_000)),
 }
 RUNS = [*((name, "stored") for name in KINDS), (next(iter(KINDS)), "encoded")]
 # Images that the operations alone are given.
-_BARE = 512
+_BARE = 256
 # One in so many is held out here, and where stages are added up.
 _HELD_OUT = 4
 _USUALLY_HELD_OUT = 16
