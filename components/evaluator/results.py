@@ -112,7 +112,12 @@ def read(evaluation_uri: str) -> Evaluation:
     unknown = dict.fromkeys(record.get("incomparable", ()), UNKNOWN % version)
     baseline = slices.get((tfma.BASELINE_KEY, None)) if version else None
     if baseline is not None:
-        baseline = {name: value for name, value in baseline.items() if name not in unknown}
+        baseline = {
+            name: value
+            for name, value in baseline.items()
+            # Nor are there metrics of a codebook that the last release does not have.
+            if name not in unknown and (name in METRICS or not math.isnan(value))
+        }
     by_label = {
         label: values
         for (model, label), values in slices.items()
