@@ -196,7 +196,9 @@ def _row(name: str, found: dict[str, float]) -> list[str]:
 def _ratios(name: str, pixels: str, raw: int, found: dict[str, float]) -> list[str]:
     """Of the table of ratios."""
     own = {ids.TOKENIZER: found["encode"], ids.EVALUATOR: found["evaluate"]}
-    together = sum((found[stage] - own.get(stage, 0.0)) * _share(stage) for stage in stages.DATA)
+    # What differs by less than it varies counts as nothing, and not against the others.
+    beside = {stage: max(found[stage] - own.get(stage, 0.0), 0.0) for stage in stages.DATA}
+    together = sum(seconds * _share(stage) for stage, seconds in beside.items())
     size = found["artifacts"] / (raw if pixels == "stored" else found["encoded"])
     return [
         name,
