@@ -70,6 +70,30 @@ def test_warm_start_with_other_shapes_says_so(digits_data, root):
     assert began_with(root, 3)["vqvae"].startswith("random weights: in release 2 ")
 
 
+def test_each_training_runs_by_itself(root, tmp_path):
+    def artifact(name: str) -> str:
+        return str(max(root.glob(f"pipeline/{name}/*"), key=lambda path: int(path.name)))
+
+    graph = artifact("Transform/transform_graph")
+    examples = artifact("Transform/transformed_examples")
+    done = vqvae("train", "vqvae", f"--data={examples}", f"--out={tmp_path}/vqvae")
+    assert done.returncode == 0, done.stderr
+    assert "vqvae: step 60/60" in done.stdout
+    done = vqvae(
+        *("train", "prior", f"--data={artifact('Tokenizer/codes')}", f"--out={tmp_path}/prior"),
+        *(f"--vqvae={tmp_path}/vqvae", f"--transform-graph={graph}"),
+        model__quantizer__num_codes=16,  # of the run whose codes these are
+    )
+    assert done.returncode == 1  # the model has other codes
+    done = vqvae(
+        *("train", "prior", f"--data={artifact('Tokenizer/codes')}", f"--out={tmp_path}/prior"),
+        *(f"--vqvae={artifact('Trainer-vqvae/model')}", f"--transform-graph={graph}"),
+        model__quantizer__num_codes=16,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "prior/release/sample/saved_model.pb").is_file()
+
+
 def test_a_transformer_is_compared_with_the_release_of_a_pixelcnn(digits_data, root, tmp_path):
     before = len(list((root / "serving/releases").glob("[0-9]*.json")))
     changes = {
@@ -93,27 +117,3 @@ def test_a_transformer_is_compared_with_the_release_of_a_pixelcnn(digits_data, r
         timeout=600,
     )
     assert drawn.returncode == 0, drawn.stderr
-
-
-def test_each_training_runs_by_itself(root, tmp_path):
-    def artifact(name: str) -> str:
-        return str(max(root.glob(f"pipeline/{name}/*"), key=lambda path: int(path.name)))
-
-    graph = artifact("Transform/transform_graph")
-    examples = artifact("Transform/transformed_examples")
-    done = vqvae("train", "vqvae", f"--data={examples}", f"--out={tmp_path}/vqvae")
-    assert done.returncode == 0, done.stderr
-    assert "vqvae: step 60/60" in done.stdout
-    done = vqvae(
-        *("train", "prior", f"--data={artifact('Tokenizer/codes')}", f"--out={tmp_path}/prior"),
-        *(f"--vqvae={tmp_path}/vqvae", f"--transform-graph={graph}"),
-        model__quantizer__num_codes=16,  # of the run whose codes these are
-    )
-    assert done.returncode == 1  # the model has other codes
-    done = vqvae(
-        *("train", "prior", f"--data={artifact('Tokenizer/codes')}", f"--out={tmp_path}/prior"),
-        *(f"--vqvae={artifact('Trainer-vqvae/model')}", f"--transform-graph={graph}"),
-        model__quantizer__num_codes=16,
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "prior/release/sample/saved_model.pb").is_file()
