@@ -27,13 +27,15 @@ def bounded(
     if rows.shape[0] is not None and rows.shape[0] <= at_once:
         return function(rows)
     parts = tf.maximum(-(-tf.shape(rows)[0] // at_once), 1)
-    results = tf.TensorArray(dtype, parts, infer_shape=False, element_shape=[None, *shape])
+    # No GPU has an operation for arrays of uint8; 16 bits hold its numbers exactly.
+    kept = tf.float16 if dtype == "uint8" else dtype
+    results = tf.TensorArray(kept, parts, infer_shape=False, element_shape=[None, *shape])
 
     def one(part: tf.Tensor, results: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
         made = function(rows[part * at_once : (part + 1) * at_once])
-        return part + 1, results.write(part, made)
+        return part + 1, results.write(part, tf.cast(made, kept))
 
     _, results = tf.while_loop(
         lambda part, _: part < parts, one, (0, results), parallel_iterations=1
     )
-    return tf.ensure_shape(results.concat(), [None, *shape])
+    return tf.cast(tf.ensure_shape(results.concat(), [None, *shape]), dtype)
