@@ -265,7 +265,7 @@ METRICS: dict[str, Callable[[Sums], float]] = {
 
 # Of these there is one for each of several codebooks too: `perplexity_1`, and so on.
 _OF_A_CODEBOOK = {"code_usage": code_usage, "perplexity": perplexity}
-_NAME_OF_ONE = re.compile(rf"(?:{'|'.join(_OF_A_CODEBOOK)})_[1-9][0-9]*")
+_NAME_OF_ONE = re.compile(rf"({'|'.join(_OF_A_CODEBOOK)})_([1-9][0-9]*)")
 
 
 def formulas(image: tuple[int, int, int], codebooks: int = 1) -> dict[str, Callable[[Sums], float]]:
@@ -285,7 +285,13 @@ def formulas(image: tuple[int, int, int], codebooks: int = 1) -> dict[str, Calla
 
 def is_metric(name: str) -> bool:
     """Whether models of some configuration have a metric of this name."""
-    return name in METRICS or _NAME_OF_ONE.fullmatch(name) is not None
+    return name in METRICS or of_codebook(name) is not None
+
+
+def of_codebook(name: str) -> tuple[str, int] | None:
+    """The metric, and the number of the codebook, of a name such as `perplexity_2`."""
+    found = _NAME_OF_ONE.fullmatch(name)
+    return (found[1], int(found[2])) if found else None
 
 
 def has_ssim(image: tuple[int, int, int]) -> bool:

@@ -7,21 +7,21 @@ fit into memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
 
 import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
 
+from components.evaluator import summed
 from components.evaluator.features import NAMES, ORIGINALS, RECONSTRUCTIONS, SAMPLES
-from components.evaluator.metrics import only_predictions
 from models.frechet import FeatureSums, frechet_distance
 
 # The sums of each of `features.NAMES`.
 Sums = dict[str, FeatureSums]
 
-_SUMS = "_feature_sums"  # TFMA drops metrics that start with an underscore from the results
+_SUMS = "_feature_sums"
 
 
 def _between(one: str, other: str) -> Callable[[Sums], float]:
@@ -61,33 +61,12 @@ class FrechetMetric(tfma.metrics.Metric):
 def _computations(
     name: str, model_names: Sequence[str] | None = None, example_weighted: bool = False
 ) -> tfma.metrics.MetricComputations:
-    computations: tfma.metrics.MetricComputations = []
-    for model_name in model_names or [""]:
-        sums_key = tfma.metrics.MetricKey(_SUMS, model_name=model_name)
-        computations.append(
-            tfma.metrics.MetricComputation(
-                keys=[sums_key],
-                preprocessors=[only_predictions()],
-                combiner=_SumsCombiner(sums_key),
-            )
-        )
-        key = tfma.metrics.MetricKey(name, model_name=model_name, example_weighted=example_weighted)
-        computations.append(
-            tfma.metrics.DerivedMetricComputation(keys=[key], result=_Formula(name, key, sums_key))
-        )
-    return computations
+    formula = functools.partial(_value, name)
+    return summed.computations(name, _SUMS, _SumsCombiner, formula, model_names, example_weighted)
 
 
-class _Formula:
-    """From the sums of one slice and model to one metric."""
-
-    def __init__(self, name: str, key: tfma.metrics.MetricKey, sums_key: tfma.metrics.MetricKey):
-        self._name, self._key, self._sums_key = name, key, sums_key
-
-    def __call__(
-        self, results: Mapping[tfma.metrics.MetricKey, Any]
-    ) -> dict[tfma.metrics.MetricKey, float]:
-        return {self._key: _FORMULAS[self._name](results[self._sums_key])}
+def _value(name: str, sums: Sums) -> float:
+    return _FORMULAS[name](sums)
 
 
 class _SumsCombiner(beam.CombineFn):

@@ -1,24 +1,23 @@
 """The metrics of models/metrics.py as TFMA metrics.
 
-Per model, one combiner adds up `Sums` over a slice (a private metric, so it is not stored), and
-each named metric is a formula over them: the histogram of codes is built once for all metrics.
+The histogram of codes is built once for all of them (`components.evaluator.summed`).
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
-from tensorflow_model_analysis.metrics import metric_types
 
+from components.evaluator import summed
 from components.evaluator.extractors import COUNT_CODES
 from models import metrics
 
-_SUMS = "_sums"  # TFMA drops metrics that start with an underscore from the results
+_SUMS = "_sums"
 
 
 class ReconstructionMetric(tfma.metrics.Metric):
@@ -46,44 +45,19 @@ def _computations(
     model_names: Sequence[str] | None = None,
     example_weighted: bool = False,
 ) -> tfma.metrics.MetricComputations:
-    computations: tfma.metrics.MetricComputations = []
-    for model_name in model_names or [""]:
-        sums_key = tfma.metrics.MetricKey(_SUMS, model_name=model_name)
-        # TFMA keeps one of the equal computations that each metric brings along.
-        computations.append(
-            tfma.metrics.MetricComputation(
-                keys=[sums_key],
-                preprocessors=[only_predictions()],
-                combiner=_SumsCombiner(sums_key, num_codes, image),
-            )
-        )
-        key = tfma.metrics.MetricKey(name, model_name=model_name, example_weighted=example_weighted)
-        computations.append(
-            tfma.metrics.DerivedMetricComputation(keys=[key], result=_Formula(name, key, sums_key))
-        )
-    return computations
-
-
-def only_predictions() -> metric_types.StandardMetricInputsPreprocessor:
-    """Of what TFMA knows of an image, what the metrics need."""
-    return metric_types.StandardMetricInputsPreprocessor(
-        include_filter=[tfma.PREDICTIONS_KEY], include_default_inputs=False
+    return summed.computations(
+        name,
+        _SUMS,
+        lambda key: _SumsCombiner(key, num_codes, image),
+        functools.partial(_value, name),
+        model_names,
+        example_weighted,
     )
 
 
-class _Formula:
-    """From the sums of one slice and model to one metric."""
-
-    def __init__(self, name: str, key: tfma.metrics.MetricKey, sums_key: tfma.metrics.MetricKey):
-        self._name, self._key, self._sums_key = name, key, sums_key
-
-    def __call__(
-        self, results: Mapping[tfma.metrics.MetricKey, Any]
-    ) -> dict[tfma.metrics.MetricKey, float]:
-        sums = results[self._sums_key]
-        formula = metrics.formulas(sums.image, sums.codebooks).get(self._name)
-        # The last release may have fewer codebooks.
-        return {self._key: formula(sums) if formula else math.nan}
+def _value(name: str, sums: metrics.Sums) -> float:
+    formula = metrics.formulas(sums.image, sums.codebooks).get(name)
+    return formula(sums) if formula else math.nan  # the last release may have fewer codebooks
 
 
 class _SumsCombiner(beam.CombineFn):

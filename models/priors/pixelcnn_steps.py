@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from models.priors import gated
 from models.priors.group_head import HeadSteps, read_dense, read_table
-from models.priors.prior import Place, embed_codes
+from models.priors.prior import Place
 
 if TYPE_CHECKING:
     from models.priors.pixelcnn import GatedPixelCNN
@@ -53,11 +53,8 @@ class PixelCNNSteps:
         self._units = prior.config.hidden_units
         self._reach = prior.config.kernel_size // 2
         self._table = read_table(prior.embedding)
-        places = prior.places(read_table(prior.row), read_table(prior.column))
-        if context is not None:
-            known = tf.tensordot(context, tf.convert_to_tensor(prior.context.kernel), 1)
-            places = tf.transpose(places + known, [1, 0, 2, 3])  # (h, N, w, units)
-        self._places = places  # rows first
+        row, column = read_table(prior.row), read_table(prior.column)
+        self._places = prior.given_by_rows(context, row, column)
         self._rows = [layer.row_weights(labels + 1) for layer in prior.gated]
         # The layers' weights are stacked: a loop hands on each tensor that it uses separately,
         # at every step, while taking a stack apart copies nothing.
@@ -124,4 +121,4 @@ class PixelCNNSteps:
         return gated.decide(x, self._decide), last
 
     def _embed(self, codes):
-        return embed_codes(codes, self._table, self._prior.num_codes, self._prior.groups)
+        return self._prior.embed(codes, self._table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
@@ -124,31 +123,3 @@ class Prior(Protocol):
 
     def start(self, labels, context=None) -> Steps:
         """The same a code at a time, for images with these labels, int32 `[N]`, and context."""
-
-
-def embed_codes(codes, table, num_codes: int, groups: int) -> tf.Tensor:
-    """What a network sees of positions: the sum of their codes' embeddings.
-
-    Each group has a table of its own: what a code says depends on the part of the vector that it
-    codes.
-
-    Args:
-        codes: int `[...]`, or `[..., groups]` if they are several.
-        table: lookup of rows of the tables, one below the other.
-
-    Returns:
-        `[..., units]`.
-    """
-    if groups == 1:
-        return table(codes)
-    first = num_codes * tf.range(groups, dtype=codes.dtype)  # row of each table
-    return tf.reduce_sum(table(codes + first), -2)
-
-
-def log_prob(logits, codes, code_shape: tuple[int, ...]) -> tf.Tensor:
-    """Log-likelihood of codes in nats.
-
-    float32 `[N, *code_shape, K]` and int32 `[N, *code_shape]` -> float32 `[N]`.
-    """
-    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=codes, logits=logits)
-    return -tf.reduce_sum(tf.reshape(nats, [-1, math.prod(code_shape)]), axis=1)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from models.priors import block
 from models.priors.block import BlockWeights, Turn
 from models.priors.group_head import HeadSteps, read_table
-from models.priors.prior import Place, embed_codes
+from models.priors.prior import Place
 from models.priors.product import product
 
 if TYPE_CHECKING:
@@ -52,11 +52,8 @@ class TransformerSteps:
         self._heads = prior.config.heads
         self._table = read_table(prior.embedding)
         rows, columns = prior.code_shape[:2]
-        # Rows first, then images.
-        given = prior.places(read_table(prior.row), read_table(prior.column))[:, None]
-        if context is not None:
-            known = tf.tensordot(context, tf.convert_to_tensor(prior.context.kernel), 1)
-            given += tf.transpose(known, [1, 0, 2, 3])
+        given = prior.given_by_rows(context, read_table(prior.row), read_table(prior.column))
+        given = given[:, None] if context is None else given
         self._given = given + read_table(prior.label)(labels + 1)[:, None]  # (h, N, w, units)
         self._channels = self._given.shape[-1] // self._heads  # of a head
         turn = prior.turn(self._given.dtype)
@@ -131,7 +128,7 @@ class TransformerSteps:
         return block.normalised(x), rows
 
     def _embed(self, codes):
-        return embed_codes(codes, self._table, self._prior.num_codes, self._prior.groups)
+        return self._prior.embed(codes, self._table)
 
     def _each(self) -> list[BlockWeights]:
         return [BlockWeights(*each) for each in zip(*map(tf.unstack, self._blocks), strict=True)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from typing import Any
 
 from components import features
 from components.evaluator.gate import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from components.evaluator.results import Check, describe_check
+from models.metrics import of_codebook
 from pipeline import component_ids as ids
 from pipeline.report.collect import Collected
 from pipeline.report.numbers import number, percent
@@ -33,8 +33,6 @@ METRICS = {
     "uniform_bits_per_code": ("uniform bits/code", "log₂ of the codebook's size"),
     "bits_per_dim": ("bits/dim", "to store a pixel value without loss, codes included"),
 }
-# Of one of several codebooks: `code_usage_2`.
-_OF_ONE = re.compile(r"(code_usage|perplexity)_([0-9]+)")
 # Metrics at the top of the page.
 _TILES = ("nmse", "psnr", "code_usage", "prior_bits_per_code", "bits_per_dim")
 _MOST_LABELS = 30
@@ -210,10 +208,10 @@ def label_text(label: int) -> str:
 
 def _named(metric: str) -> tuple[str, str]:
     """Heading and meaning of a metric."""
-    of_one = _OF_ONE.fullmatch(metric)
+    of_one = of_codebook(metric)
     if of_one:
-        heading, meaning = METRICS[of_one[1]]
-        return f"{heading}, codebook {of_one[2]}", meaning
+        heading, meaning = METRICS[of_one[0]]
+        return f"{heading}, codebook {of_one[1]}", meaning
     return METRICS.get(metric, (metric, ""))
 
 

@@ -6,18 +6,17 @@ import os
 import shutil
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from components.errors import PipelineError, one_line
 from components.release_store import store as release_store
 from pipeline.commands.cli import cli
 from pipeline.datasets.writer import write_dataset
 from pipeline.inference import codes_file
 from tests.fixtures import tiny_models
+from tests.fixtures.commands import refused, vqvae
 from tests.fixtures.object_stores import s3_server
 from tests.fixtures.prediction_server import PredictionServer
 from tests.fixtures.tiny_models import expected_codes, png, some_images
@@ -51,20 +50,6 @@ def where(request, store) -> list[str]:
     if request.param == "store":
         return ["--store", str(store)]
     return ["--server", request.getfixturevalue("server").target]
-
-
-def vqvae(*arguments: object) -> str:
-    """What the command prints; raises what it raises."""
-    result = CliRunner().invoke(cli, [str(each) for each in arguments], standalone_mode=False)
-    if result.exception:
-        raise result.exception
-    return result.output
-
-
-def refused(*arguments: object) -> str:
-    with pytest.raises((PipelineError, click.UsageError)) as caught:
-        vqvae(*arguments)
-    return one_line(caught.value)
 
 
 def write_images(folder: Path, count: int, first: int = 0) -> list[Path]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from components.errors import PipelineError, one_line
-from pipeline.commands.cli import cli
 from pipeline.inference import codes_file
 from tests.fixtures import tiny_models
+from tests.fixtures.commands import refused, vqvae
 
 SIZES = {
     "a.png": (4, 6),
@@ -34,20 +31,6 @@ def store(tmp_path_factory) -> Path:
     other = {"model": {**tiny_models.CONFIG["model"], "encoder": {"downsampling": [1, 2]}}}
     tiny_models.publish(folder / "other", candidate, config=tiny_models.CONFIG | other)
     return folder / "serving"
-
-
-def vqvae(*arguments: object) -> str:
-    """What the command prints; raises what it raises."""
-    result = CliRunner().invoke(cli, [str(each) for each in arguments], standalone_mode=False)
-    if result.exception:
-        raise result.exception
-    return result.output
-
-
-def refused(*arguments: object) -> str:
-    with pytest.raises((PipelineError, click.UsageError)) as caught:
-        vqvae(*arguments)
-    return one_line(caught.value)
 
 
 def blocks(height: int, width: int) -> np.ndarray:

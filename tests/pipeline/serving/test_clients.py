@@ -14,6 +14,7 @@ from components.release_store import folder as folder_store
 from pipeline.commands.cli import cli
 from pipeline.inference import codes_file
 from pipeline.inference.client import Client, ServerError
+from tests.fixtures.commands import vqvae
 from tests.fixtures.served_releases import png, serving
 
 
@@ -34,13 +35,6 @@ def images(tmp_path_factory) -> Path:
     for index in range(150):
         (folder / f"{index:03d}.png").write_bytes(png(index))
     return folder
-
-
-def vqvae(*arguments: object) -> str:
-    result = CliRunner().invoke(cli, [str(each) for each in arguments], standalone_mode=False)
-    if result.exception:
-        raise result.exception
-    return result.output
 
 
 def contents(folder: Path) -> dict[str, bytes]:
