@@ -29,12 +29,16 @@ _OTHER_FORMATS = {
     b"0&\xb2u\x8ef\xcf\x11": "WMA or WMV",
     b"MThd": "MIDI",
     b"RIFF": "AVI or other RIFF",
+    b"RIFX": "big-endian WAV",  # which FFmpeg decodes as if it were little-endian
     b"wvPK": "WavPack",
 }
 # Sizes that programs announce when they write to a pipe and cannot know.
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF, 0x7FFFF000)
 _MOST_CHUNKS = 1_000  # of a WAV file, before its samples
 _OGG_HEADER_BYTES = 27
+_ID3_BYTES = 10  # of a tag, before what it holds
+_ID3V1_BYTES = 128  # of the oldest kind of tag, at the end
+_HEAD_BYTES = 16  # that tell the kind
 
 
 class Container(NamedTuple):
@@ -63,42 +67,64 @@ def container_of(data: bytes, name: str = "") -> Container:
     """
     if not data:
         raise UnusableAudio("empty audio")
-    if name.lower().endswith(_G722_SUFFIX):
-        return Container("g722", data, False)
-    data = _without_id3(data)
-    if data[:4] in (b"RIFF", b"RIFX", b"RF64") and data[8:12] == b"WAVE":
+    data = data if is_raw(name) else _without_id3(data)
+    kind = _kind(data[:_HEAD_BYTES], name)
+    if kind == "wav":
         _check_wav(data)
-        return Container("wav", data, True)
-    if data.startswith(b"fLaC"):
-        return Container("flac", data, True)
-    if data.startswith(b"OggS"):
+    elif kind == "ogg":
         _check_ogg(data)
-        return Container("ogg", data, True)
-    if _is_mp3_header(data[:4]):
-        return Container("mp3", data, any(tag in data[:4096] for tag in (b"Xing", b"Info")))
-    if data[4:8] == b"ftyp":
-        raise UnusableAudio(_other("MP4 or M4A"))
-    for magic, other in _OTHER_FORMATS.items():
-        if data.startswith(magic):
-            raise UnusableAudio(_other(other))
-    raise UnusableAudio("not WAV, FLAC, Ogg or MP3 audio")
+    elif kind == "mp3" and data[-_ID3V1_BYTES:].startswith(b"TAG"):
+        data = data[:-_ID3V1_BYTES]  # which FFmpeg takes for a damaged frame
+    elif kind == "":
+        raise UnusableAudio(_other_format(data[:_HEAD_BYTES]))
+    counted = kind == "mp3" and any(tag in data[:4096] for tag in (b"Xing", b"Info"))
+    return Container(kind, data, has_length=counted or kind in ("wav", "flac", "ogg"))
 
 
-def _other(kind: str) -> str:
-    return f"{kind} file, not WAV, FLAC, Ogg or MP3 audio"
+def begins_as_audio(head: bytes, name: str) -> bool:
+    """Whether a file of this name whose first 16 bytes are these is of a kind that is read."""
+    return head.startswith(b"ID3") or _kind(head, name) != ""
+
+
+def is_raw(name: str) -> bool:
+    """Whether a file of this name has no header."""
+    return name.lower().endswith(_G722_SUFFIX)
+
+
+def _kind(head: bytes, name: str) -> str:
+    """A key of NAMES; empty for other kinds."""
+    if is_raw(name):
+        return "g722"
+    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+        return "wav"
+    if head.startswith(b"fLaC"):
+        return "flac"
+    if head.startswith(b"OggS"):
+        return "ogg"
+    return "mp3" if _is_mp3_header(head) else ""
+
+
+def _other_format(head: bytes) -> str:
+    found = [name for magic, name in _OTHER_FORMATS.items() if head.startswith(magic)]
+    if head[4:8] == b"ftyp":
+        found = ["MP4 or M4A"]
+    if not found:
+        return "not WAV, FLAC, Ogg or MP3 audio"
+    return f"{found[0]} file, not WAV, FLAC, Ogg or MP3 audio"
 
 
 def _without_id3(data: bytes) -> bytes:
     """The file behind its tags: pictures, texts and compressed frames that nobody here wants."""
-    while data.startswith(b"ID3") and len(data) >= 10:
+    at = 0
+    while data.startswith(b"ID3", at) and at + _ID3_BYTES <= len(data):
         size = 0
-        for byte in data[6:10]:  # seven bits each
+        for byte in data[at + 6 : at + _ID3_BYTES]:  # seven bits each
             size = size << 7 | byte & 0x7F
-        footer = 10 if data[5] & 0x10 else 0
-        data = data[10 + size + footer :]
-        if not data:
+        footer = _ID3_BYTES if data[at + 5] & 0x10 else 0
+        at += _ID3_BYTES + size + footer
+        if at >= len(data):
             raise UnusableAudio("truncated or corrupt MP3", "ends within its tags")
-    return data
+    return data[at:]
 
 
 def _is_mp3_header(head: bytes) -> bool:
@@ -112,15 +138,14 @@ def _is_mp3_header(head: bytes) -> bool:
 
 def _check_wav(data: bytes) -> None:
     """FFmpeg takes a file that ends too early for a shorter one."""
-    order = ">" if data.startswith(b"RIFX") else "<"
     at, described = 12, False
     for _ in range(_MOST_CHUNKS):
         if at + 8 > len(data):
             raise UnusableAudio("truncated WAV", "ends before its samples")
-        chunk, size = struct.unpack_from(f"{order}4sI", data, at)
+        chunk, size = struct.unpack_from("<4sI", data, at)
         at += 8
         if chunk == b"fmt " and at + 16 <= len(data):
-            _, channels, rate = struct.unpack_from(f"{order}HHI", data, at)
+            _, channels, rate = struct.unpack_from("<HHI", data, at)
             limits.check_channels(channels)
             limits.check_rate(rate)
             described = True

@@ -21,7 +21,6 @@ from components.audio.unusable import UnusableAudio
 _PCM = ("u8", "s16le", "s24le", "s32le", "s64le", "f32le", "f64le", "alaw", "mulaw")
 _CODECS = (
     *(f"pcm_{kind}" for kind in _PCM),
-    *("pcm_s16be", "pcm_s24be", "pcm_s32be", "pcm_f32be", "pcm_f64be"),  # RIFX
     *("adpcm_ms", "adpcm_ima_wav", "flac", "vorbis", "opus", "g722"),
     *("mp3float", "mp3", "mp2float", "mp2", "mp1float", "mp1"),
 )

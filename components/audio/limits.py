@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from components.audio.unusable import UnusableAudio
 
 MAX_CHANNELS = 8
+# Of 32,768: 60 dB below full scale, the noise of a line on which nobody speaks.
+_SILENT = 33
 # Hz. Studios record at up to 384,000; below the lowest there is no speech.
 RATES = range(1_000, 768_001)
 # Samples by which resampling may change a length: what it makes must not be refused afterwards.
@@ -19,7 +21,7 @@ class AudioLimits:
 
     rate: int = 16_000  # Hz
     min_seconds: float = 0.1
-    max_seconds: float = 60.0  # more is not decoded either
+    max_seconds: float = 120.0  # more is not decoded either
 
     def __post_init__(self) -> None:
         if self.rate not in RATES:
@@ -53,3 +55,9 @@ def check_rate(rate: int) -> None:
     """Refuses what is no sample rate of audio, in Hz."""
     if rate not in RATES:
         raise UnusableAudio(f"not a sample rate of {RATES[0]:,} to {RATES[-1]:,} Hz", f"{rate:,}")
+
+
+def check_heard(lowest: float, highest: float) -> None:
+    """Refuses audio whose 16-bit samples all lie between these two, if they hardly differ."""
+    if highest - lowest < 2 * _SILENT:
+        raise UnusableAudio("silent")

@@ -8,16 +8,13 @@ from av.audio.resampler import AudioResampler
 
 from components.audio.container import container_of
 from components.audio.decoded import mono_blocks
-from components.audio.limits import AudioLimits
+from components.audio.limits import AudioLimits, check_heard
 from components.audio.unusable import UnusableAudio
 from components.audio.wav import encode_wav, samples_of
 
-# Of 32,768: 60 dB below full scale, the noise of a line on which nobody speaks.
-_SILENT = 33
-
 
 def normalised(data: bytes, allowed: AudioLimits, name: str = "") -> bytes:
-    """WAV, FLAC, Ogg (Vorbis, Opus, FLAC), MP3 or raw G.722 as WAV: 16-bit PCM, mono, at one rate.
+    """WAV, FLAC, Ogg (Vorbis or Opus), MP3 or raw G.722 as WAV: 16-bit PCM, mono, at one rate.
 
     Channels are averaged. 16-bit mono at the wanted rate passes bit by bit; what this function
     made it gives back as it is. Memory is bounded by the result and one block of the file,
@@ -39,10 +36,10 @@ def normalised(data: bytes, allowed: AudioLimits, name: str = "") -> bytes:
     if there is not None:
         allowed.check_not_longer(len(there), allowed.rate)
         allowed.check_not_shorter(len(there), allowed.rate)
-        _check_heard(there)
+        check_heard(*_range(there))
         return data
     samples = _resampled(data, allowed, name)
-    _check_heard(samples)
+    check_heard(*_range(samples))
     return encode_wav(samples, allowed.rate)
 
 
@@ -68,7 +65,6 @@ def _resampled(data: bytes, allowed: AudioLimits, name: str) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.int16), *parts])
 
 
-def _check_heard(samples: np.ndarray) -> None:
-    """Refuses int16 [N] that hardly move."""
-    if not len(samples) or int(samples.max()) - int(samples.min()) < 2 * _SILENT:
-        raise UnusableAudio("silent")
+def _range(samples: np.ndarray) -> tuple[int, int]:
+    """The smallest and the largest of int16 [N]."""
+    return (int(samples.min()), int(samples.max())) if len(samples) else (0, 0)
