@@ -153,7 +153,7 @@ def test_a_folder_gives_every_image_whatever_its_format_and_name(where, tmp_path
     expected = [pixels.get(name, some_images(1)[0]) for name in names]
     np.testing.assert_array_equal(stored.codes, expected_codes(np.stack(expected), "b"))
     made = write_dataset("folder", tmp_path / "data", photos.parent)
-    assert sum(made.manifest.images.values()) == 11
+    assert sum(made.manifest.records.values()) == 11
     assert made.manifest.skipped_files == 3
     # Their pictures go by the names of the images, without what says the format.
     vqvae("decode", tmp_path / "codes.npz", "--out", tmp_path / "out", *where)
