@@ -23,7 +23,6 @@ from components.trainer.run import make_reproducible
 from components.trainer.source import Source
 from components.trainer.steps import Steps
 from components.trainer.vqvae import VQVAEObjective, place_codebook
-from models.config import NetworkConfig
 from models.vqvae import VQVAE
 
 _TRIES, _STEPS = 8, 3
@@ -41,27 +40,23 @@ def in_processes(module: str, shares: Sequence[Sequence[str]], at_once: bool) ->
 
     A share is what its `--alone` is given, behind this process's own arguments.
     """
-    printed = []
-    running: list[subprocess.Popen[str]] = []
-    for share in shares:
+
+    def started(share: Sequence[str]) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", module, *sys.argv[1:], "--alone", *share]
-        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        if not at_once:
-            printed.append(running[-1].communicate()[0])
-    # All of them are waited for, also where one fails.
-    printed = printed or [process.communicate()[0] for process in running]
-    if failed := [" ".join(s) for s, p in zip(shares, running, strict=True) if p.returncode]:
-        sys.exit(f"{module}: failed for {', '.join(failed)}")
-    return [[json.loads(line) for line in each.splitlines()] for each in printed]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    # One by one, each is started when the one before has ended.
+    processes = [started(share) for share in shares] if at_once else map(started, shares)
+    ended = [(process.communicate()[0], process.returncode) for process in processes]
+    if any(code for _, code in ended):
+        sys.exit(f"{module}: failed")
+    return [[json.loads(line) for line in printed.splitlines()] for printed, _ in ended]
 
 
-def vqvae(config: NetworkConfig, variance: float, train: Source, seed: int) -> VQVAEObjective:
-    """A VQ-VAE at its start, its codebook placed; it draws no pictures."""
-    made = VQVAE(config, variance, seed)
-    place_codebook(made, train, seed)
-    objective = VQVAEObjective(made, tf.zeros([0]))
-    objective.show = lambda step: None  # type: ignore[method-assign]
-    return objective
+def placed(vqvae: VQVAE, train: Source, seed: int) -> VQVAEObjective:
+    """What trains a VQ-VAE, with its codebook placed."""
+    place_codebook(vqvae, train, seed)
+    return VQVAEObjective(vqvae, tf.zeros([0]))
 
 
 def steps_within(
@@ -99,6 +94,7 @@ def train(
     keras.utils.clear_session()
     make_reproducible(seed)
     objective = make()
+    objective.show = lambda step: None  # type: ignore[method-assign]
     stage = StageConfig(
         steps=steps,
         batch_size=batch_size,

@@ -21,7 +21,10 @@ from pathlib import Path
 
 from benchmarks import budget, data_set
 from benchmarks.spread import spread
+from components.trainer.source import Source
+from components.trainer.vqvae import VQVAEObjective
 from models.config import NetworkConfig
+from models.vqvae import VQVAE
 
 DIM, BATCH, RATE, HELD_OUT = 32, 64, 1e-3, 2_000
 CODES = (1_024, 16_384, 65_536)
@@ -47,6 +50,13 @@ def network(data: data_set.DataSet, kind: str, num_codes: int) -> NetworkConfig:
     return NetworkConfig.model_validate({"image": data.image.model_dump(), "model": model})
 
 
+def objective(
+    data: data_set.DataSet, train: Source, kind: str, num_codes: int, seed: int
+) -> VQVAEObjective:
+    vqvae = VQVAE(network(data, kind, num_codes), data.variance, seed)
+    return budget.placed(vqvae, train, seed)
+
+
 def run(arguments: argparse.Namespace) -> None:
     """This core's share of the rows; a line of JSON for each of them and each seed."""
     core, cores = arguments.alone
@@ -56,13 +66,11 @@ def run(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         splits = data.sources(Path(folder))
         for num_codes, kind in rows[core::cores]:
-            config = network(data, kind, num_codes)
-            make = functools.partial(budget.vqvae, config, data.variance, splits["train"])
+            make = functools.partial(objective, data, splits["train"], kind, num_codes)
             steps = budget.steps_within(arguments.seconds, make(0), splits["train"], BATCH, RATE)
             for seed in arguments.seeds:
-                _, found = budget.train(
-                    functools.partial(make, seed), splits, seed, steps, BATCH, RATE
-                )
+                this = functools.partial(make, seed)
+                _, found = budget.train(this, splits, seed, steps, BATCH, RATE)
                 row = {**found, "steps": steps}
                 print(json.dumps([num_codes, kind, row]), flush=True)
                 print(f"{num_codes}, {kind}, seed {seed}: {row}", file=sys.stderr)

@@ -6,15 +6,14 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from benchmarks import fashion_mnist
 from components import features
 from components.record_files import read_records
+from components.stored_images import parser
 from components.trainer.records import parse_images
 from components.trainer.source import Source
 from models.config import ImageShape
-from models.images import preprocess_images
 from tests.fixtures.examples import write_images
 
 _COLOUR = Path("data/cifar10")
@@ -70,15 +69,7 @@ def clothing() -> DataSet:
 def colour() -> DataSet:
     """50,000 and 10,000 pictures of ten classes, 32×32×3, as `vqvae data` wrote them."""
     image = ImageShape(height=32, width=32, channels=3)
-    spec = {
-        features.IMAGE: tf.io.FixedLenFeature([], tf.string),
-        features.LABEL: tf.io.FixedLenFeature([], tf.int64),
-    }
-
-    def decoded(records):
-        parsed = tf.io.parse_example(records, spec)
-        return preprocess_images(parsed[features.IMAGE], image.hwc), parsed[features.LABEL]
-
+    parse = parser(image.hwc, "encoded")
     images, labels = {}, {}
     for split in ("train", "eval"):
         files = sorted(str(path) for path in (_COLOUR / split).glob("*"))
@@ -87,6 +78,9 @@ def colour() -> DataSet:
                 f"{_COLOUR}/{split} is missing: `vqvae data cifar10 {_COLOUR} --source DIR` writes "
                 "it from the binary version of CIFAR-10"
             )
-        batches = read_records(files).batch(512).map(decoded).as_numpy_iterator()
-        images[split], labels[split] = (np.concatenate(part) for part in zip(*batches, strict=True))
+        batches = list(read_records(files).batch(512).map(parse).as_numpy_iterator())
+        images[split], labels[split] = (
+            np.concatenate([batch[name] for batch in batches])
+            for name in (features.IMAGE, features.LABEL)
+        )
     return DataSet(image, images, labels)

@@ -16,18 +16,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import keras
-import tensorflow as tf
-
-from benchmarks import fashion_mnist
+from benchmarks import budget, data_set, fashion_mnist
 from benchmarks.keras_example import EMBEDDING_DIM, NUM_CODES, ExampleVQVAE
 from benchmarks.spread import spread
-from components import features
-from components.trainer.config import StageConfig
-from components.trainer.loop import Places, fit
-from components.trainer.run import make_reproducible
 from components.trainer.source import Source
-from components.trainer.vqvae import VQVAEObjective, place_codebook
+from components.trainer.vqvae import VQVAEObjective
 from models.config import QuantizerConfig
 
 EPOCHS, BATCH = 5, 128
@@ -42,25 +35,16 @@ QUANTIZERS = {
 }
 
 
-def train(settings: dict, seed: int, train: Source, held_out: Source) -> dict[str, float]:
+def train(settings: dict, seed: int, splits: dict[str, Source]) -> dict[str, float]:
     """Trains one quantizer; metrics of the held-out images."""
-    make_reproducible(seed)
     quantizer = QuantizerConfig(num_codes=NUM_CODES, embedding_dim=EMBEDDING_DIM, **settings)
-    vqvae = ExampleVQVAE(quantizer, fashion_mnist.variance(), seed)
-    place_codebook(vqvae, train, seed)
+
+    def make() -> VQVAEObjective:
+        vqvae = ExampleVQVAE(quantizer, fashion_mnist.variance(), seed)
+        return budget.placed(vqvae, splits["train"], seed)
+
     steps = EPOCHS * len(fashion_mnist.images("train")) // BATCH
-    stage = StageConfig(steps=steps, batch_size=BATCH, learning_rate=1e-3, evaluate_every=steps)
-    shown = next(iter(held_out.once(16)))[features.IMAGE]
-    with tempfile.TemporaryDirectory() as folder:
-        return fit(
-            VQVAEObjective(vqvae, shown),
-            train,
-            held_out,
-            stage,
-            seed,
-            tf.distribute.get_strategy(),
-            Places(checkpoints=f"{folder}/checkpoints", logs=f"{folder}/logs"),
-        )
+    return budget.train(make, splits, seed, steps, BATCH, 1e-3)[1]
 
 
 def table(results: dict[str, list[dict[str, float]]]) -> str:
@@ -90,11 +74,10 @@ def main() -> None:
     arguments = parser.parse_args()
     results: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.only}
     with tempfile.TemporaryDirectory() as folder:
-        splits = [fashion_mnist.source(split, Path(folder)) for split in ("train", "t10k")]
+        splits = data_set.clothing().sources(Path(folder))
         for seed in arguments.seeds:
             for name, runs in results.items():
-                keras.utils.clear_session()
-                runs.append(train(QUANTIZERS[name], seed, *splits))
+                runs.append(train(QUANTIZERS[name], seed, splits))
                 print(f"seed {seed}, {name}: {runs[-1]}", file=sys.stderr, flush=True)
     print(
         f"{EPOCHS} epochs of batch {BATCH}; K = {NUM_CODES}, D = {EMBEDDING_DIM} (FSQ: 3). Mean "

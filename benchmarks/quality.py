@@ -120,7 +120,8 @@ class Study:
 
     def _vqvae(self, name: str, quantizer: str, seed: int) -> VQVAEObjective:
         config = network(self._data, name, quantizer)
-        return budget.vqvae(config, self._data.variance, self._splits["train"], seed)
+        vqvae = VQVAE(config, self._data.variance, seed)
+        return budget.placed(vqvae, self._splits["train"], seed)
 
     def _codes(self, vqvae: VQVAE, folder: Path) -> dict[str, Source]:
         """Of the first training images, and of all that are held out."""
@@ -135,9 +136,7 @@ class Study:
 
 def _prior(kind: str, vqvae: VQVAE, seed: int) -> PriorObjective:
     config, shape = PriorConfig.model_validate(PRIORS[kind]), vqvae.config.code_shape
-    objective = PriorObjective(build_prior(config, NUM_CODES, CLASSES, shape, seed), vqvae, seed)
-    objective.show = lambda step: None  # type: ignore[method-assign]
-    return objective
+    return PriorObjective(build_prior(config, NUM_CODES, CLASSES, shape, seed), vqvae, seed)
 
 
 def _parse(config: NetworkConfig) -> Parse:

@@ -18,17 +18,6 @@ from tests.fixtures.served_releases import NUM_CODES, GenericClient, png, reques
 
 
 @pytest.fixture(scope="module")
-def port(first_release):
-    with serving(first_release, max_rows=100) as running:
-        yield running.port
-
-
-@pytest.fixture(scope="module")
-def client(port):
-    return GenericClient(port)
-
-
-@pytest.fixture(scope="module")
 def loaded(first_release):
     return {
         name: tf.saved_model.load(str(first_release / name / "1")).signatures

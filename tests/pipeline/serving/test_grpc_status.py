@@ -12,19 +12,6 @@ from tensorflow_serving.apis import (
     model_service_pb2_grpc,
 )
 
-from tests.fixtures.served_releases import GenericClient, serving
-
-
-@pytest.fixture(scope="module")
-def port(first_release):
-    with serving(first_release, max_rows=100) as running:
-        yield running.port
-
-
-@pytest.fixture(scope="module")
-def client(port):
-    return GenericClient(port)
-
 
 def test_metadata(client):
     message = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
