@@ -1,137 +1,113 @@
-"""Quantizers with small and with large codebooks on colour images, at one budget.
+"""Quantizers with small and with large codebooks on colour images, at one CPU budget.
 
-    python -m benchmarks.codebooks --data DIR [--kinds ema simvq] [--codes 1024 16384 65536]
-                                   [--seeds 0 1 2] [--steps 2000]
+    python -m benchmarks.codebooks
+    python -m benchmarks.codebooks --kinds ema simvq --codes 1024 --seeds 0
 
-DIR holds `train/` and `eval/` as `vqvae data` writes them, of images that are cropped and resized
-to 32×32. All train the same network, 8×8 positions, with the pipeline's own loop: batch 64, Adam,
-the same learning rate, the same order of the images. Numbers are those of all held-out images.
-Prints Markdown.
+All train the same network, 8×8 positions, for the same CPU seconds of one core with the pipeline's
+own loop; the rows are shared out over the cores. All numbers are of held-out images. Prints
+Markdown. Wants a colour data set in data/cifar10, as `vqvae data cifar10` writes it.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import json
 import math
+import os
 import sys
 import tempfile
 from pathlib import Path
 
-import keras
-import numpy as np
-import tensorflow as tf
-
-from benchmarks.quality import spread
-from components import features
-from components.record_files import read_records
-from components.trainer.config import StageConfig
-from components.trainer.loop import Places, fit
-from components.trainer.records import parse_images
-from components.trainer.run import make_reproducible
+from benchmarks import budget, data_set
+from benchmarks.spread import spread
 from components.trainer.source import Source
-from components.trainer.vqvae import VQVAEObjective, place_codebook
+from components.trainer.vqvae import VQVAEObjective
 from models.config import NetworkConfig
-from models.images import preprocess_images
 from models.vqvae import VQVAE
-from tests.fixtures.examples import write_images
 
-SHAPE, DIM, BATCH = (32, 32, 3), 32, 64
+DIM, BATCH, RATE, HELD_OUT = 32, 64, 1e-3, 2_000
 CODES = (1_024, 16_384, 65_536)
 KINDS = {
-    "gradient": {"kind": "gradient"},
-    "gradient, cosine": {"kind": "gradient", "cosine": True},
     "ema": {},
     "ema, cosine": {"cosine": True},
     "simvq": {"kind": "simvq"},
     "simvq, cosine": {"kind": "simvq", "cosine": True},
     "fsq": {"kind": "fsq"},
-    # As many bits per position as K codes have, if that is a square number.
+    # As many bits per position, by two codes of √K.
     "ema, depth 2": {"depth": 2},
 }
 
 
-def network(kind: str, num_codes: int) -> NetworkConfig:
+def network(data: data_set.DataSet, kind: str, num_codes: int) -> NetworkConfig:
     """The network of a row of the table; K codes per position, or as many by two of √K."""
     settings = {"num_codes": num_codes, "embedding_dim": DIM, **KINDS[kind]}
     if "depth" in settings:
         settings["num_codes"] = math.isqrt(num_codes)
     if settings.get("kind") == "fsq":
         settings["levels"] = (4,) * round(math.log(num_codes, 4))
-    return NetworkConfig.model_validate(
-        {
-            "image": dict(zip(("height", "width", "channels"), SHAPE, strict=True)),
-            "model": {"encoder": {"hidden_units": 64}, "quantizer": settings},
-        }
-    )
+    model = {"encoder": {"hidden_units": 32, "residual_units": 16}, "quantizer": settings}
+    return NetworkConfig.model_validate({"image": data.image.model_dump(), "model": model})
 
 
-def train(config: NetworkConfig, seed: int, steps: int, splits: dict[str, Source], variance: float):
-    """Trains one network; metrics of the held-out images."""
-    make_reproducible(seed)
-    vqvae = VQVAE(config, variance, seed)
-    place_codebook(vqvae, splits["train"], seed)
-    stage = StageConfig(steps=steps, batch_size=BATCH, learning_rate=1e-3, evaluate_every=steps)
-    shown = next(iter(splits["eval"].once(16)))[features.IMAGE]
+def objective(
+    data: data_set.DataSet, train: Source, kind: str, num_codes: int, seed: int
+) -> VQVAEObjective:
+    vqvae = VQVAE(network(data, kind, num_codes), data.variance, seed)
+    return budget.placed(vqvae, train, seed)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """This core's share of the rows; a line of JSON for each of them and each seed."""
+    core, cores = arguments.alone
+    budget.on_one_core(core)
+    data = data_set.colour().first({"eval": HELD_OUT})
+    rows = [(num_codes, kind) for num_codes in arguments.codes for kind in arguments.kinds]
     with tempfile.TemporaryDirectory() as folder:
-        return fit(
-            VQVAEObjective(vqvae, shown),
-            splits["train"],
-            splits["eval"],
-            stage,
-            seed,
-            tf.distribute.get_strategy(),
-            Places(checkpoints=f"{folder}/checkpoints", logs=f"{folder}/logs"),
-        )
-
-
-def read(data: Path, split: str) -> np.ndarray:
-    """All images of a split, uint8 `[N, 32, 32, 3]`."""
-    spec = {features.IMAGE: tf.io.FixedLenFeature([], tf.string)}
-
-    def decoded(records):
-        return preprocess_images(tf.io.parse_example(records, spec)[features.IMAGE], SHAPE)
-
-    files = sorted(str(path) for path in (data / split).iterdir())
-    return np.concatenate(list(read_records(files).batch(512).map(decoded).as_numpy_iterator()))
+        splits = data.sources(Path(folder))
+        for num_codes, kind in rows[core::cores]:
+            make = functools.partial(objective, data, splits["train"], kind, num_codes)
+            steps = budget.steps_within(arguments.seconds, make(0), splits["train"], BATCH, RATE)
+            for seed in arguments.seeds:
+                this = functools.partial(make, seed)
+                _, found = budget.train(this, splits, seed, steps, BATCH, RATE)
+                row = {**found, "steps": steps}
+                print(json.dumps([num_codes, kind, row]), flush=True)
+                print(f"{num_codes}, {kind}, seed {seed}: {row}", file=sys.stderr)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--codes", type=int, nargs="+", default=CODES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--alone", type=int, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.alone:
+        run(arguments)
+        return
+    cores = len(os.sched_getaffinity(0))
+    shares = [[str(core), str(cores)] for core in range(cores)]
+    found = budget.in_processes("benchmarks.codebooks", shares, at_once=True)
+    runs: dict[tuple[int, str], list[dict[str, float]]] = {}
+    for num_codes, kind, row in (each for share in found for each in share):
+        runs.setdefault((num_codes, kind), []).append(row)
     print(
-        f"{arguments.steps:,} steps of batch {BATCH}, D = {DIM} (fsq: log₄ K channels of 4 "
-        f"levels). Mean of {len(arguments.seeds)} seeds and their range; {arguments.data}.\n"
+        f"{arguments.seconds:.0f} CPU seconds on one core; batch {BATCH}, learning rate {RATE:g}, "
+        f"D = {DIM} (fsq: log₄ K channels of 4 levels; depth 2: two codebooks of √K). Mean of "
+        f"{len(arguments.seeds)} seeds and their range. Held out are {HELD_OUT:,} images.\n"
     )
-    print("| K | quantizer | codes used, % | perplexity | PSNR, dB | SSIM | NMSE |")
-    print("|---|---|---|---|---|---|---|", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        images = {split: read(arguments.data, split) for split in ("train", "eval")}
-        variance = float(np.var(images["train"] / np.float32(255.0), axis=(0, 1, 2)).mean())
-        shape = network("ema", CODES[0]).image
-        splits = {
-            split: Source(write_images(Path(folder), split, each), parse_images(shape), 2**30)
-            for split, each in images.items()
-        }
-        del images
-        for num_codes in arguments.codes:
-            for kind in arguments.kinds:
-                runs = []
-                for seed in arguments.seeds:
-                    keras.utils.clear_session()
-                    config = network(kind, num_codes)
-                    runs.append(train(config, seed, arguments.steps, splits, variance))
-                    print(f"{num_codes}, {kind}, {seed}: {runs[-1]}", file=sys.stderr, flush=True)
-                print(
-                    f"| {num_codes:,} | {kind} | {spread(runs, 'code_usage', '.1f', 100)} "
-                    f"| {spread(runs, 'perplexity', ',.0f')} | {spread(runs, 'psnr', '.2f')} "
-                    f"| {spread(runs, 'ssim', '.3f')} | {spread(runs, 'nmse', '.4f')} |",
-                    flush=True,
-                )
+    print("| K | quantizer | steps | codes used, % | perplexity | PSNR, dB | SSIM | NMSE |")
+    print("|---|---|---|---|---|---|---|---|")
+    for (num_codes, kind), each in sorted(runs.items(), key=lambda item: item[0][0]):
+        cells = (
+            *(f"{num_codes:,}", kind, f"{each[0]['steps']:,}"),
+            *(spread(each, "code_usage", ".1f", 100), spread(each, "perplexity", ",.0f")),
+            *(spread(each, "psnr", ".2f"), spread(each, "ssim", ".3f")),
+            spread(each, "nmse", ".4f"),
+        )
+        print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

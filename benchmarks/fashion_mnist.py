@@ -18,13 +18,22 @@ IMAGE = ImageShape(height=28, width=28, channels=1)
 
 def images(split: str) -> np.ndarray:
     """The images of `train` (60,000) or `t10k` (10,000), uint8 `[N, 28, 28, 1]`."""
-    file = FASHION_MNIST / f"{split}-images-idx3-ubyte.gz"
+    return _read(f"{split}-images-idx3-ubyte.gz", header=16).reshape(-1, *IMAGE.hwc)
+
+
+def labels(split: str) -> np.ndarray:
+    """Their labels, 0 to 9, int64 `[N]`."""
+    return _read(f"{split}-labels-idx1-ubyte.gz", header=8).astype(np.int64)
+
+
+def _read(name: str, header: int) -> np.ndarray:
+    file = FASHION_MNIST / name
     if not file.exists():
         raise SystemExit(
             f"{file} is missing: `apt-get install dataset-fashion-mnist` puts it there"
         )
     with gzip.open(file) as stream:
-        return np.frombuffer(stream.read(), np.uint8, offset=16).reshape(-1, *IMAGE.hwc)
+        return np.frombuffer(stream.read(), np.uint8, offset=header)
 
 
 def source(split: str, folder: Path) -> Source:

@@ -40,53 +40,54 @@ def configuration(side: int, **data: Any) -> Config:
     )
 
 
+Made = dict[tuple[str, str], list[types.Artifact]]
+
+
 class Ran(NamedTuple):
     """What the components have made, by component and output, and what each has taken."""
 
-    made: dict[tuple[str, str], list[types.Artifact]]
+    made: Made
     seconds: dict[str, float]  # of CPU time
     passed: dict[str, float]  # by the clock
-    peak: dict[str, int]  # bytes in memory at most, with what the process had before
-    before: int  # bytes in memory in front of the first
 
 
 def run(data: Path, folder: Path, config: Config, trained: Ran | None = None) -> Ran:
     """Everything up to the Evaluator, below a folder; with the models of another run, if any."""
-    artifacts, checkpoints, serving = (
-        str(folder / name) for name in ("artifacts", "checkpoints", "serving")
-    )
-    at = Run(str(data), artifacts, checkpoints, serving, run_key="", baseline_version=0, push_id="")
-    ran = Ran({}, {}, {}, {}, _memory("VmRSS"))
-    for component in create_pipeline(config, at).components:
-        if component.id in (ids.PUSHER, ids.REPORT):
-            continue
+    ran = Ran({}, {}, {})
+    for component in components(data, folder, config):
         if trained is not None and component.id in ids.TRAINERS.values():
             made = trained.made.items()
             ran.made.update({key: each for key, each in made if key[0] == component.id})
             continue
-        inputs = {
-            name: ran.made[channel.producer_component_id, channel.output_key]
-            for name, channel in component.inputs.items()
-        }
-        outputs = {}
-        for name, channel in component.outputs.items():
-            artifact = channel.type()
-            artifact.uri = str(Path(artifacts, component.id, name))
-            Path(artifact.uri).mkdir(parents=True)
-            outputs[name] = ran.made[component.id, name] = [artifact]
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         started, began = time.process_time(), time.perf_counter()
-        _executor(component, folder).Do(inputs, outputs, dict(component.exec_properties))
+        ran.made.update(execute(component, ran.made, folder))
         ran.seconds[component.id] = time.process_time() - started
         ran.passed[component.id] = time.perf_counter() - began
-        ran.peak[component.id] = _memory("VmHWM")
     return ran
 
 
-def _memory(kind: str) -> int:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    (line,) = (line for line in status.splitlines() if line.startswith(f"{kind}:"))
-    return int(line.split()[1]) * 1024
+def components(data: Path, folder: Path, config: Config) -> list[base_component.BaseComponent]:
+    """Those up to the Evaluator, in order."""
+    places = (str(folder / name) for name in ("artifacts", "checkpoints", "serving"))
+    at = Run(str(data), *places, run_key="", baseline_version=0, push_id="")
+    made = create_pipeline(config, at).components
+    return [each for each in made if each.id not in (ids.PUSHER, ids.REPORT)]
+
+
+def execute(component: base_component.BaseComponent, made: Made, folder: Path) -> Made:
+    """Runs one on what those before it have made; what it makes."""
+    inputs = {
+        name: made[channel.producer_component_id, channel.output_key]
+        for name, channel in component.inputs.items()
+    }
+    outputs = {}
+    for name, channel in component.outputs.items():
+        artifact = channel.type()
+        artifact.uri = str(folder / "artifacts" / component.id / name)
+        Path(artifact.uri).mkdir(parents=True)
+        outputs[name] = [artifact]
+    _executor(component, folder).Do(inputs, outputs, dict(component.exec_properties))
+    return {(component.id, name): each for name, each in outputs.items()}
 
 
 def _executor(component: base_component.BaseComponent, folder: Path) -> base_executor.BaseExecutor:

@@ -26,7 +26,7 @@ _LONGEST = (
     "test_kills.py",
     "test_replicas.py",
     "test_retraining.py",
-    "test_paper_configs.py",
+    "test_configs.py",
     "test_digits.py",
     "test_copies.py",
     "test_literal_paths.py",

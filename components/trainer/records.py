@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -30,9 +29,11 @@ def parse_images(shape: ImageShape, pixels: Pixels = "stored") -> Parse:
 
 
 def parse_codes(code_shape: tuple[int, ...], num_codes: int) -> Parse:
-    """Parser of the Tokenizer's Examples: `codes` int32 `[N, *code_shape]`, `label` int32 `[N]`."""
+    """Parser of the Tokenizer's Examples: `codes` int32 `[N, *code_shape]`, `label` int32 `[N]`.
+
+    It raises tf.errors.InvalidArgumentError, when run, for codes of another shape or type.
+    """
     dtype = features.code_dtype(num_codes)
-    length = math.prod(code_shape) * dtype.itemsize
 
     def parse(serialized):
         spec = {
@@ -40,9 +41,10 @@ def parse_codes(code_shape: tuple[int, ...], num_codes: int) -> Parse:
             features.LABEL: tf.io.FixedLenFeature([], tf.int64),
         }
         example = tf.io.parse_example(serialized, spec)
-        codes = tf.io.decode_raw(example[features.CODES], dtype, fixed_length=length)
+        held = example[features.CODES]
+        codes = tf.cast(tf.io.decode_raw(held, dtype), tf.int32)
         return {
-            features.CODES: tf.reshape(tf.cast(codes, tf.int32), [-1, *code_shape]),
+            features.CODES: tf.reshape(codes, [tf.shape(held)[0], *code_shape]),
             features.LABEL: tf.cast(example[features.LABEL], tf.int32),
         }
 

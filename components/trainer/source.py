@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from components import contents
+from components.errors import PipelineError, one_line
 from components.record_files import read_records
 from components.stored_images import Parse
 from components.trainer.augment import Augment
@@ -255,8 +256,14 @@ def _in_memory(
 
     That is known before any but the first is read.
     """
-    first = first_record(files)
-    each = sum(column.numpy().nbytes for column in parse(first[tf.newaxis]).values())
+    try:
+        first = parse(first_record(files)[tf.newaxis])
+    except tf.errors.InvalidArgumentError as error:
+        raise PipelineError(
+            f"{files[0]}: its first record does not fit this configuration; train with the one "
+            f"that it was made with, or make it again ({one_line(error)})"
+        ) from error
+    each = sum(column.numpy().nbytes for column in first.values())
     if each * records > limit:
         return None
     at_once = max(1, _CHUNK_BYTES // longest)

@@ -19,18 +19,7 @@ def build_prior(
     recompute: bool = False,
     context_channels: int = 0,
 ) -> Prior:
-    """The prior that `config.kind` names.
-
-    Args:
-        config: kind and sizes.
-        num_codes: K.
-        num_classes: labels are 0 … num_classes - 1; 0 classes makes an unconditional prior.
-        code_shape: `(h, w)`, rows and columns of the codes, or `(h, w, g)` with g per position.
-        seed: seed of the weights.
-        recompute: spend time for memory in training (`models.recompute`).
-        context_channels: of the context; 0 for none.
-    """
+    """The prior that `config.kind` names; arguments are those of `PriorNetwork`."""
+    kind = {"pixelcnn": GatedPixelCNN, "transformer": Transformer}[config.kind]
     sizes = (config, num_codes, num_classes, code_shape)
-    if config.kind == "transformer":
-        return Transformer(*sizes, seed, recompute, context_channels)
-    return GatedPixelCNN(*sizes, seed, recompute, context_channels)
+    return kind(*sizes, seed, recompute, context_channels)

@@ -87,12 +87,12 @@ class PriorNetwork(keras.Model):
         return places if context is None else places + self.context(context)
 
     def given_by_rows(self, context, row: Layer, column: Layer):
-        """The same with weights that were read before, rows first: `[h, (N), w, units]`."""
-        places = self.places(row, column)
+        """The same with weights that were read before, rows first: `[h, N or 1, w, units]`."""
+        places = self.places(row, column)[:, None]
         if context is None:
             return places
         known = tf.tensordot(context, tf.convert_to_tensor(self.context.kernel), 1)
-        return tf.transpose(places + known, [1, 0, 2, 3])
+        return places + tf.transpose(known, [1, 0, 2, 3])
 
     def log_prob(self, codes, labels, dropout_key=None, context=None):
         nats = tf.nn.sparse_softmax_cross_entropy_with_logits(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class _Row(NamedTuple):
     """What the positions of a row share."""
 
-    places: tf.Tensor  # (w, units), or (N, w, units) with context
+    places: tf.Tensor  # (1, w, units), or (N, w, units) with context
     contributions: tf.Tensor  # (layers, N, w, 2·units), of the vertical stack
     entered: list[tf.Tensor]  # per layer the rows that entered it last, (N, reach, w, units)
 

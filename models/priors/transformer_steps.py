@@ -53,7 +53,6 @@ class TransformerSteps:
         self._table = read_table(prior.embedding)
         rows, columns = prior.code_shape[:2]
         given = prior.given_by_rows(context, read_table(prior.row), read_table(prior.column))
-        given = given[:, None] if context is None else given
         self._given = given + read_table(prior.label)(labels + 1)[:, None]  # (h, N, w, units)
         self._channels = self._given.shape[-1] // self._heads  # of a head
         turn = prior.turn(self._given.dtype)

@@ -110,8 +110,10 @@ def test_each_run_releases_and_says_so_in_its_last_line(runs):
 
 def test_baseline_and_warm_start_are_the_release_before(runs):
     assert [manifest(version)["baseline"] for version in (1, 2, 3)] == [0, 1, 2]
-    began = [manifest(version)["model"]["began_with"]["vqvae"] for version in (1, 2, 3)]
-    assert began == ["random weights: there is none yet", "release 1", "release 2"]
+    for version, begun in enumerate(
+        ("random weights: there is none yet", "release 1", "release 2")
+    ):
+        assert manifest(version + 1)["model"]["began_with"] == {"vqvae": begun, "prior": begun}
     cluster, _, second, _ = runs
     found = results.read(str(cluster.objects(second.outputs["Evaluator"]["evaluation"].uri)))
     assert found.baseline_version == 1

@@ -198,6 +198,14 @@ def test_codes_are_read_in_the_shape_of_the_prior(num_codes, dtype, shape):
     assert parsed["codes"].dtype == "int32"
 
 
+def test_codes_of_another_configuration_are_refused(tmp_path):
+    codes = np.zeros((3, 4, 4), "<u2")
+    for place, (shape, num_codes) in enumerate((((4, 4), 256), ((2, 4), 1000), ((8, 8), 1000))):
+        files = write_codes(tmp_path / str(place), "train", codes)
+        with pytest.raises(PipelineError, match="does not fit this configuration"):
+            Source(files, parse_codes(shape, num_codes), 2**20)
+
+
 def code_examples(rows) -> list[bytes]:
     """Examples as the Tokenizer writes them."""
     examples = []

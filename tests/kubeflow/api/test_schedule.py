@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from pipeline.commands import cli
-from tests.fixtures.fake_kfp_api import FakeApi, serving
+from tests.fixtures.fake_kfp_api import FakeApi
+from tests.fixtures.fake_kfp_server import serving
 from tests.kubeflow.api.test_submit import SPEC
 
 NIGHTLY = "--cron=0 0 3 * * *"

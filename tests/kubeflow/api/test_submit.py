@@ -10,7 +10,8 @@ import yaml
 from kubeflow.api import submit as submitting
 from kubeflow.container.verdict import format_verdict
 from pipeline.commands import cli
-from tests.fixtures.fake_kfp_api import FakeApi, serving
+from tests.fixtures.fake_kfp_api import FakeApi
+from tests.fixtures.fake_kfp_server import serving
 
 TOKEN = "token-that-nobody-may-see"
 SPEC = {

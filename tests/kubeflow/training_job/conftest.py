@@ -6,8 +6,8 @@ import pytest
 
 from tests.fixtures.fake_kubernetes_api import (
     FakeCluster,
-    serving,
 )
+from tests.fixtures.fake_kubernetes_server import serving
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ import pytest
 from components.errors import PipelineError
 from tests.fixtures.fake_kubernetes_api import (
     FakeCluster,
-    serving,
 )
+from tests.fixtures.fake_kubernetes_server import serving
 from tests.fixtures.training_jobs import NAME, job, nothing, program, succeed
 
 

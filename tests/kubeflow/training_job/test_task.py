@@ -20,8 +20,8 @@ from pipeline.config import config as configuration
 from tests.fixtures.examples import write_images
 from tests.fixtures.fake_kubernetes_api import (
     FakeCluster,
-    serving,
 )
+from tests.fixtures.fake_kubernetes_server import serving
 from tests.fixtures.training_jobs import IMAGE, settings
 
 

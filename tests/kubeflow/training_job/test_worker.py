@@ -14,7 +14,8 @@ from kubeflow.training_job import worker
 from kubeflow.training_job.job import Job
 from kubeflow.training_job.manifest import build
 from kubeflow.training_job.settings import TrainingJobSettings
-from tests.fixtures.fake_kubernetes_api import FakeCluster, serving
+from tests.fixtures.fake_kubernetes_api import FakeCluster
+from tests.fixtures.fake_kubernetes_server import serving
 
 NAME = "vqvae-trainer-vqvae-0123456789"
 STEPS, RATE = 4, 0.3

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fixtures.served_releases import publish, write_candidate
+from tests.fixtures.served_releases import GenericClient, publish, serving, write_candidate
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +35,16 @@ def first_release(candidate, tmp_path_factory) -> Path:
 def store(first_release, tmp_path) -> Path:
     """A store with one release, to be written to."""
     return Path(shutil.copytree(first_release, tmp_path / "serving"))
+
+
+@pytest.fixture(scope="module")
+def port(first_release) -> Iterator[int]:
+    """Where a server of that store listens for gRPC."""
+    with serving(first_release, max_rows=100) as running:
+        yield running.port
+
+
+@pytest.fixture(scope="module")
+def client(port) -> GenericClient:
+    """One of TensorFlow Serving's stubs for it."""
+    return GenericClient(port)

@@ -6,11 +6,8 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
 )
@@ -18,17 +15,6 @@ from tensorflow_serving.apis import (
 from pipeline.inference.client import PACKED
 from pipeline.serving import tensors
 from tests.fixtures.served_releases import NUM_CODES, GenericClient, png, request, serving
-
-
-@pytest.fixture(scope="module")
-def port(first_release):
-    with serving(first_release, max_rows=100) as running:
-        yield running.port
-
-
-@pytest.fixture(scope="module")
-def client(port):
-    return GenericClient(port)
 
 
 @pytest.fixture(scope="module")
@@ -295,59 +281,6 @@ def test_a_message_above_the_limit(first_release):
         code, _ = client.refused(request("encode", images=[bytes(2**20 + 1)]))
         assert code == "RESOURCE_EXHAUSTED"
         assert client.predict("encode", images=[png()])["codes"].shape == (1, 2, 2)
-
-
-def test_metadata(client):
-    message = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-    message.model_spec.name = "sample"
-    answer = client.stub.GetModelMetadata(message, timeout=300)
-    assert answer.model_spec.version.value == 1
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    assert answer.metadata["signature_def"].Unpack(signatures)
-    default = signatures.signature_def["serving_default"]
-    assert sorted(default.inputs) == ["labels", "seed", "temperature"]
-    assert default.inputs["seed"].dtype == types_pb2.DT_INT64
-    assert sorted(default.outputs) == ["codes", "images"]
-
-
-@pytest.mark.parametrize(
-    ("name", "fields", "code"),
-    [
-        ("encode", [], "INVALID_ARGUMENT"),
-        ("encode", ["weights"], "INVALID_ARGUMENT"),
-        ("nothing", ["signature_def"], "NOT_FOUND"),
-    ],
-)
-def test_metadata_that_there_is_not(client, name, fields, code):
-    message = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
-    message.model_spec.name = name
-    with pytest.raises(grpc.RpcError) as refused:
-        client.stub.GetModelMetadata(message, timeout=300)
-    assert refused.value.code().name == code
-
-
-def test_status(client):
-    stub = model_service_pb2_grpc.ModelServiceStub(client.channel)
-    message = get_model_status_pb2.GetModelStatusRequest()
-    message.model_spec.name = "encode"
-    (found,) = stub.GetModelStatus(message, timeout=300).model_version_status
-    assert (found.version, found.state) == (1, get_model_status_pb2.ModelVersionStatus.AVAILABLE)
-    assert found.status.error_code == 0
-    for name, version in (("nothing", None), ("encode", 9)):
-        message = get_model_status_pb2.GetModelStatusRequest()
-        message.model_spec.name = name
-        if version:
-            message.model_spec.version.value = version
-        with pytest.raises(grpc.RpcError) as refused:
-            stub.GetModelStatus(message, timeout=300)
-        assert refused.value.code() == grpc.StatusCode.NOT_FOUND
-
-
-def test_health(client):
-    stub = health_pb2_grpc.HealthStub(client.channel)
-    for service in ("", "tensorflow.serving.PredictionService"):
-        answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=300)
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_a_request_whose_deadline_has_passed(client):
