@@ -150,4 +150,4 @@ class VQVAE(keras.Model):
         at_once = images_of_outputs(self.config, self.likelihood.outputs_per_pixel)
         if at_once == MOST_AT_ONCE:
             return function(rows)
-        return bounded(function, rows, at_once, shape, dtype)
+        return bounded(function, [rows], at_once, shape, dtype)
