@@ -120,9 +120,7 @@ class ModelConfig(Section):
     @property
     def decoder_network(self) -> EncoderConfig:
         """Sizes of the decoder, as those of the encoder that it mirrors."""
-        given = self.decoder.model_dump(exclude={"likelihood", "mixture_components"})
-        own = {name: value for name, value in given.items() if value is not None}
-        return self.encoder.model_copy(update={"first_units": None, **own})
+        return self.encoder.model_copy(update={"first_units": None, **self.decoder.sizes})
 
 
 class PriorConfig(Section):
