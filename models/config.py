@@ -198,7 +198,7 @@ class NetworkConfig(Section):
     model: ModelConfig = ModelConfig()
 
     @model_validator(mode="after")
-    def _divisible(self) -> NetworkConfig:
+    def _consistent(self) -> NetworkConfig:
         encoder, image = self.model.encoder, self.image
         rows, columns = encoder.factors
         if image.height % rows or image.width % columns:
@@ -208,6 +208,11 @@ class NetworkConfig(Section):
             raise ValueError(
                 f"images of {image.height}x{image.width} cannot be downsampled by "
                 f"{encoder.factors_text}: {sides} (data.image or model.encoder.downsampling)"
+            )
+        if self.model.decoder.time_jitter and self.code_grid[0] == 1:
+            raise ValueError(
+                "model.decoder.time_jitter replaces rows of codes by those beside them, and with "
+                f"downsampling {encoder.factors_text} there is one row; leave it at 0"
             )
         return self
 

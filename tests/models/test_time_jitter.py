@@ -38,10 +38,10 @@ def test_it_depends_on_the_key_and_the_place_in_the_whole_batch():
     assert np.any(jittered(rows, 0.5, KEY + 1) != whole)
 
 
-def network(share: float) -> NetworkConfig:
+def network(share: float, height: int = 32) -> NetworkConfig:
     return NetworkConfig.model_validate(
         {
-            "image": {"height": 32, "width": 4, "channels": 1},
+            "image": {"height": height, "width": 4, "channels": 1},
             "model": {
                 "encoder": {"downsampling": [2, 4], "hidden_units": 8, "residual_units": 4},
                 "quantizer": {"num_codes": 16, "embedding_dim": 4},
@@ -49,6 +49,11 @@ def network(share: float) -> NetworkConfig:
             },
         }
     )
+
+
+def test_a_single_row_has_no_neighbours():
+    with pytest.raises(ValueError, match=r"model\.decoder\.time_jitter .* there is one row"):
+        network(0.1, height=2)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
