@@ -89,7 +89,7 @@ def export_release(
         version = release_table(scratch)
         encode = _encode(vqvae, preprocess, version)
         pixels = _pixels(vqvae, version)
-        decode, sample = _decode(vqvae), sampling_signatures(vqvae, prior)
+        decode, sample = _decode(vqvae, prior.num_classes), sampling_signatures(vqvae, prior)
         identity = identity_signature(version, sha256)
         encoder = [*vqvae.encoder.variables, *vqvae.quantizer.variables]
         decoder = [*vqvae.decoder.variables, *vqvae.quantizer.variables]
@@ -158,19 +158,35 @@ def _pixels(vqvae: VQVAE, version: tf.lookup.StaticHashTable):
     return pixels
 
 
-def _decode(vqvae: VQVAE):
+def _decode(vqvae: VQVAE, num_classes: int):
+    """From codes, and of a conditional decoder from labels too."""
     spec = tf.TensorSpec([None, *vqvae.config.code_shape], tf.int32, "codes")
     last = vqvae.quantizer.num_codes - 1
 
-    @tf.function(input_signature=[spec])
-    def decode(codes):
-        codes = checked(codes)
+    def decoded(codes, requirements, *labels):
         # On a GPU a gather out of range would silently give zeros.
         valid = tf.reduce_all((codes >= 0) & (codes <= last))
-        with tf.control_dependencies([require(valid, f"codes must be 0 to {last}", codes)]):
-            return {"images": vqvae.decode(never_empty(codes))[: tf.shape(codes)[0]]}
+        requirements = [require(valid, f"codes must be 0 to {last}", codes), *requirements]
+        with tf.control_dependencies(requirements):
+            rows = [never_empty(each) for each in (codes, *labels)]
+            return {"images": vqvae.decode(*rows)[: tf.shape(codes)[0]]}
 
-    return decode
+    @tf.function(input_signature=[spec])
+    def decode(codes):
+        return decoded(checked(codes), [])
+
+    @tf.function(input_signature=[spec, tf.TensorSpec([None], tf.int32, "labels")])
+    def decode_for(codes, labels):
+        codes, labels = checked(codes), checked(labels)
+        counts = tf.shape(codes)[0], tf.shape(labels)[0]
+        known = f"labels must be -1 (not known) to {num_classes - 1}"
+        requirements = [
+            require(tf.equal(*counts), "labels must be as many as there are codes", counts),
+            require(tf.reduce_all((labels >= -1) & (labels < num_classes)), known, labels),
+        ]
+        return decoded(codes, requirements, labels)
+
+    return decode_for if vqvae.config.model.decoder.conditional else decode
 
 
 def _codes(vqvae: VQVAE, pixels):
@@ -181,9 +197,9 @@ def _evaluate(vqvae: VQVAE, prior: Prior, parse: Parse):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
     def evaluate(examples):
         parsed = parse(examples)
-        measured = vqvae.measure(parsed["image"])
+        unconditional = tf.fill([tf.shape(parsed["image"])[0]], -1)
+        measured = vqvae.measure(parsed["image"], parsed.get("label", unconditional))
         codes = tf.reshape(measured["codes"], [-1, *vqvae.config.code_shape])
-        unconditional = tf.fill([tf.shape(codes)[0]], -1)
         bits = -prior.log_prob(codes, unconditional) / tf.math.log(2.0)
         if prior.num_classes and "label" in parsed:
             # A label that training never saw says nothing.

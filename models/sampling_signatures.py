@@ -36,7 +36,7 @@ def sampling_signatures(vqvae: VQVAE, prior: Prior) -> dict[str, Callable]:
             name: never_empty(inputs.pop(name)) for name in ("labels", "codes") if name in inputs
         }
         codes = sampler.sample(prior, **rows, **inputs)
-        return {"images": vqvae.decode(codes)[:count], "codes": codes[:count]}
+        return {"images": vqvae.decode(codes, rows["labels"])[:count], "codes": codes[:count]}
 
     @tf.function(input_signature=plain)
     def sample(labels, seed, temperature):

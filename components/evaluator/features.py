@@ -81,21 +81,25 @@ class Featured(beam.DoFn):
         for name, model in self._loaded.models.items():
             outputs = predictions.get(name, predictions)
             found = {**outputs, ORIGINALS: originals}
-            found[RECONSTRUCTIONS] = network(_reconstructed(model, outputs["codes"]))
+            # A label that training never saw says nothing.
+            classes = np.max(outputs.get("num_classes", 0))
+            known = np.where(labels < classes, labels, features.NO_LABEL)
+            found[RECONSTRUCTIONS] = network(_reconstructed(model, outputs["codes"], known))
             if "num_classes" in outputs:
-                # A label that training never saw says nothing.
-                known = np.where(labels < np.max(outputs["num_classes"]), labels, features.NO_LABEL)
                 found[SAMPLES] = network(_sampled(model, known, batch))
             added[name] = found
         whole = added if len(added) > 1 else next(iter(added.values()))
         yield {**extracts, tfma.PREDICTIONS_KEY: whole}
 
 
-def _reconstructed(model: Any, codes: np.ndarray) -> np.ndarray:
+def _reconstructed(model: Any, codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     decode = model.signatures["decode"]
-    shape = decode.structured_input_signature[1]["codes"].shape[1:]
-    codes = tf.reshape(tf.cast(codes, tf.int32), [len(codes), *shape])
-    return decode(codes=codes)["images"].numpy()
+    specs = decode.structured_input_signature[1]
+    shape = specs["codes"].shape[1:]
+    given = {"codes": tf.reshape(tf.cast(codes, tf.int32), [len(codes), *shape])}
+    if "labels" in specs:  # of a conditional decoder
+        given["labels"] = tf.constant(labels, tf.int32)
+    return decode(**given)["images"].numpy()
 
 
 def _sampled(model: Any, labels: np.ndarray, batch: int) -> np.ndarray:

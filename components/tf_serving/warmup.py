@@ -23,7 +23,12 @@ FILE = "assets.extra/tf_serving_warmup_requests"
 Requests = Mapping[str, Mapping[str, Mapping[str, TensorProto]]]
 
 
-def write(release: Path, image: tuple[int, int, int], code_shape: tuple[int, ...]) -> None:
+def write(
+    release: Path,
+    image: tuple[int, int, int],
+    code_shape: tuple[int, ...],
+    conditional: bool = False,
+) -> None:
     """Writes the requests of each served model: every signature, for one row and a full batch.
 
     Only one row where requests are not batched: what a full batch of samples would be there is
@@ -33,9 +38,10 @@ def write(release: Path, image: tuple[int, int, int], code_shape: tuple[int, ...
         release: folder with the SavedModels `encode`, `decode` and `sample`.
         image: height, width, channels.
         code_shape: of an image's codes.
+        conditional: `decode` takes labels too.
     """
-    full = _requests(batching.LARGEST, image, code_shape)
-    for model, signatures in _requests(1, image, code_shape).items():
+    full = _requests(batching.LARGEST, image, code_shape, conditional)
+    for model, signatures in _requests(1, image, code_shape, conditional).items():
         logs = [_log(model, name, inputs) for name, inputs in signatures.items()]
         if model in batching.BATCHED:
             logs += [_log(model, name, inputs) for name, inputs in full[model].items()]
@@ -47,12 +53,15 @@ def write(release: Path, image: tuple[int, int, int], code_shape: tuple[int, ...
                 writer.write(log.SerializeToString(deterministic=True))
 
 
-def _requests(rows: int, image: tuple[int, int, int], code_shape: tuple[int, ...]) -> Requests:
+def _requests(
+    rows: int, image: tuple[int, int, int], code_shape: tuple[int, ...], conditional: bool
+) -> Requests:
     png = tf.io.encode_png(tf.zeros(image, tf.uint8)).numpy()
     identity = {"rows": _same(0, np.int32, rows)}
     codes = {"codes": _same(0, np.int32, rows, *code_shape)}
+    labels = {"labels": _same(-1, np.int32, rows)}
     plain = {
-        "labels": _same(-1, np.int32, rows),
+        **labels,
         "seed": _same(0, np.int64),
         "temperature": _same(1.0, np.float32),
     }
@@ -63,7 +72,10 @@ def _requests(rows: int, image: tuple[int, int, int], code_shape: tuple[int, ...
             "pixels": {"images": _same(0, np.uint8, rows, *image)},
             "identity": identity,
         },
-        "decode": {"serving_default": codes, "identity": identity},
+        "decode": {
+            "serving_default": codes | labels if conditional else codes,
+            "identity": identity,
+        },
         "sample": {
             "serving_default": plain,
             "controlled": plain | controls,

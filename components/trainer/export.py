@@ -49,7 +49,7 @@ def export(
         release=str(release),
         facts={"began_with": dict(began_with)},
     )
-    warmup.write(release, network.image.hwc, network.code_shape)
+    warmup.write(release, network.image.hwc, network.code_shape, network.model.decoder.conditional)
     batching.write(release)
     write_png(samples, release / exported.SAMPLES)
 

@@ -140,9 +140,17 @@ class Client:
         answer = self._call("encode", "pixels", {"images": np.asarray(images, np.uint8)})
         return Encoded(answer.outputs["codes"], answer.release)
 
-    def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Images uint8 [N, H, W, C] of codes int32 [N, h, w(, g)], in one call."""
+    def decode(self, codes: np.ndarray, labels: Sequence[int] | None = None) -> np.ndarray:
+        """Images uint8 [N, H, W, C] of codes int32 [N, h, w(, g)], in one call.
+
+        Args:
+            codes: of the images.
+            labels: of the images, -1 where not known; for a release with a conditional decoder,
+                which needs them, and for no other.
+        """
         inputs = {"codes": np.asarray(codes, np.int32)}
+        if labels is not None:
+            inputs["labels"] = np.asarray(labels, np.int32)
         return self._call("decode", "serving_default", inputs).outputs["images"]
 
     def sample(

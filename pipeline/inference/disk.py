@@ -103,9 +103,26 @@ class DiskModels:
         """Codes int32 [n, h, w(, g)] of images uint8 [n, H, W, C] of the model's size."""
         return self._run("encode", "pixels", images=tf.constant(images, tf.uint8))["codes"]
 
-    def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Images uint8 [n, H, W, C] of codes int32 [n, h, w(, g)], in one call."""
-        return self._run("decode", codes=tf.constant(codes, tf.int32))["images"]
+    def decode(self, codes: np.ndarray, labels: Sequence[int] | None = None) -> np.ndarray:
+        """Images uint8 [n, H, W, C] of codes int32 [n, h, w(, g)], in one call.
+
+        Args:
+            codes: of the images.
+            labels: of the images, -1 where not known; for a release with a conditional decoder.
+
+        Raises:
+            PipelineError: there are none and the release needs them, or the other way round.
+        """
+        inputs = {"codes": tf.constant(codes, tf.int32)}
+        if takes_labels(self._model("decode")) != (labels is not None):
+            raise PipelineError(
+                models.NO_LABELS % self.release.version
+                if labels is None
+                else f"release {self.release.version} decodes codes alone; leave the labels out"
+            )
+        if labels is not None:
+            inputs["labels"] = tf.constant(labels, tf.int32)
+        return self._run("decode", **inputs)["images"]
 
     def sample(
         self,
@@ -141,6 +158,11 @@ class DiskModels:
         except tf.errors.InvalidArgumentError as error:
             raise InvalidInput(errors.message(error)) from error
         return {name: value.numpy() for name, value in outputs.items()}
+
+
+def takes_labels(decode: tf.Module) -> bool:
+    """Whether the model `decode` of a release is that of a conditional decoder."""
+    return "labels" in decode.signatures["serving_default"].structured_input_signature[1]
 
 
 def load(release: Release, model: str) -> tf.Module:

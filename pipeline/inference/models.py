@@ -86,6 +86,12 @@ NO_GUIDANCE = (
     "or release again"
 )
 
+# Where codes alone are at hand.
+NO_LABELS = (
+    "release %d has a conditional decoder (model.decoder.conditional), which needs a label for "
+    "each image besides its codes; decode in Python, with `decode(codes, labels)`"
+)
+
 
 def drawing(
     labels: Sequence[int], seed: int, temperature: float, top_k: int, top_p: float, guidance: float

@@ -69,10 +69,15 @@ def make(transformed: str, model: str, facts: dict[str, Any]) -> Pictures:
         transformed, ImageShape(height=height, width=width, channels=channels)
     )
     codes = _signature(release / "encode", "pixels")(images=tf.constant(originals))["codes"]
+    given = {"codes": codes}
     decode = _signature(release / "decode", "serving_default")
+    if "labels" in decode.structured_input_signature[1]:  # of a conditional decoder
+        # A label that training never saw says nothing.
+        known = np.where(labels < int(facts["num_classes"]), labels, features.NO_LABEL)
+        given["labels"] = tf.constant(known, tf.int32)
     return Pictures(
         originals=originals,
-        reconstructions=decode(codes=codes)["images"].numpy(),
+        reconstructions=decode(**given)["images"].numpy(),
         labels=labels,
         samples=_draw(release / "sample", facts),
     )

@@ -20,12 +20,15 @@ SIGNATURES = {
 }
 
 
-@pytest.fixture(scope="module", params=[{}, {"num_codes": 8, "embedding_dim": 4, "groups": 2}])
+@pytest.fixture(
+    scope="module",
+    params=[{}, {"num_codes": 8, "embedding_dim": 4, "groups": 2}, {"conditional": True}],
+)
 def release(request, tmp_path_factory):
     config = small_release.network(**request.param)
-    vqvae = VQVAE(config, data_variance=0.1)
+    vqvae = VQVAE(config, data_variance=0.1, num_classes=small_release.CLASSES)
     folder = small_release.export(tmp_path_factory.mktemp("warmup"), vqvae)
-    warmup.write(folder, config.image.hwc, config.code_shape)
+    warmup.write(folder, config.image.hwc, config.code_shape, config.model.decoder.conditional)
     batching.write(folder)
     return folder
 
