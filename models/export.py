@@ -17,11 +17,11 @@ import tensorflow as tf
 from models.arguments import checked, never_empty, require
 from models.exported import FACTS, SERVED
 from models.identity import codebook_sha256, identity_signature, release_of, release_table
+from models.medium import Medium
 from models.priors import Prior
 from models.sampling_signatures import sampling_signatures
 from models.vqvae import VQVAE
 
-Preprocess = Callable[[tf.Tensor], tf.Tensor]  # string [N] -> uint8 [N, H, W, C]
 # Serialized Examples [N] -> `image` uint8 [N, H, W, C] and, if there are labels, `label` int32
 # [N], -1 for none.
 Parse = Callable[[tf.Tensor], dict[str, tf.Tensor]]
@@ -66,7 +66,7 @@ def restore_vqvae(vqvae: VQVAE, directory: str) -> None:
 def export_release(
     vqvae: VQVAE,
     prior: Prior,
-    preprocess: Preprocess,
+    medium: Medium,
     preprocess_resources: object,
     parse: Parse,
     combined: str,
@@ -77,8 +77,8 @@ def export_release(
 
     Args:
         vqvae, prior: trained networks.
-        preprocess: encoded images to the pixels that the networks were trained on.
-        preprocess_resources: trackable object that owns what `preprocess` uses.
+        medium: what `encode` takes, and `decode` and `sample` give.
+        preprocess_resources: trackable object that owns what `medium.preprocess` uses.
         parse: of serialized transformed Examples.
         combined: directory for signatures encode, pixels, decode, sample and evaluate.
         release: directory for what `models.exported` names.
@@ -87,9 +87,10 @@ def export_release(
     sha256 = codebook_sha256(vqvae)
     with tempfile.TemporaryDirectory() as scratch:
         version = release_table(scratch)
-        encode = _encode(vqvae, preprocess, version)
+        encode = _encode(vqvae, medium, version)
         pixels = _pixels(vqvae, version)
-        decode, sample = _decode(vqvae, prior.num_classes), sampling_signatures(vqvae, prior)
+        decode = _decode(vqvae, prior.num_classes, medium)
+        sample = sampling_signatures(vqvae, prior, medium)
         identity = identity_signature(version, sha256)
         encoder = [*vqvae.encoder.variables, *vqvae.quantizer.variables]
         decoder = [*vqvae.decoder.variables, *vqvae.quantizer.variables]
@@ -105,7 +106,7 @@ def export_release(
         tf.saved_model.save(
             _Exported(decoder, release=version),
             decode_folder,
-            signatures={"serving_default": decode, "identity": identity},
+            signatures={"serving_default": decode, **medium.signatures, "identity": identity},
             options=_FORWARD_ONLY,
         )
         tf.saved_model.save(
@@ -140,10 +141,11 @@ def export_release(
     Path(release, FACTS).write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
 
-def _encode(vqvae: VQVAE, preprocess: Preprocess, version: tf.lookup.StaticHashTable):
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "images")])
-    def encode(images):
-        codes = _codes(vqvae, preprocess(checked(images)))
+def _encode(vqvae: VQVAE, medium: Medium, version: tf.lookup.StaticHashTable):
+    # The argument is what the input is called.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, medium.encoded)])
+    def encode(encoded):
+        codes = _codes(vqvae, medium.preprocess(checked(encoded)))
         return {"codes": codes, "release": release_of(version, codes)}
 
     return encode
@@ -158,7 +160,7 @@ def _pixels(vqvae: VQVAE, version: tf.lookup.StaticHashTable):
     return pixels
 
 
-def _decode(vqvae: VQVAE, num_classes: int):
+def _decode(vqvae: VQVAE, num_classes: int, medium: Medium):
     """From codes, and of a conditional decoder from labels too."""
     spec = tf.TensorSpec([None, *vqvae.config.code_shape], tf.int32, "codes")
     last = vqvae.quantizer.num_codes - 1
@@ -169,7 +171,7 @@ def _decode(vqvae: VQVAE, num_classes: int):
         requirements = [require(valid, f"codes must be 0 to {last}", codes), *requirements]
         with tf.control_dependencies(requirements):
             rows = [never_empty(each) for each in (codes, *labels)]
-            return {"images": vqvae.decode(*rows)[: tf.shape(codes)[0]]}
+            return medium.made(vqvae.decode(*rows)[: tf.shape(codes)[0]])
 
     @tf.function(input_signature=[spec])
     def decode(codes):

@@ -54,7 +54,7 @@ class Run:
     """Where one run reads and writes, and how it relates to the releases before it.
 
     Attributes:
-        data: directory of image TFRecords, or its URI.
+        data: directory of TFRecords, or its URI.
         pipeline_root: directory of the artifacts.
         checkpoints: directory of the training checkpoints, or its URI.
         serving: the release store, or its URI.
@@ -114,6 +114,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         found.input_base,
         found.input_config,
         found.output_config,
+        audio=config.data.audio if config.data.kind == "audio" else None,
         fingerprint=run.data_fingerprint,
         features=config.data.features,
         max_rejected_fraction=config.data.max_rejected_fraction,
@@ -127,7 +128,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
     transform = ImageTransform(
         example_gen.outputs["examples"],
         data[1].outputs["schema"],
-        image=image.hwc,
+        kind=config.data.described,
         pixels=config.data.pixels,
         batch_size=config.data.transform_batch_size,
         code_version=code_of(ids.TRANSFORM),
@@ -280,6 +281,7 @@ def _prior_settings(config: Config, run: Run) -> PriorSettings:
     return PriorSettings(
         stage=config.training.prior,
         prior=config.prior,
+        kind=config.data.described,
         code_version=code_of(ids.TRAINERS["prior"]),
         **_shared_settings(config, run),
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from typing import Any
+from typing import Annotated, Any
 
 import click
+from pydantic import AfterValidator
 
 from components.object_store.folder import is_remote
 
@@ -43,6 +44,10 @@ def expanded(path: str) -> str:
     if path.split("/")[0] == "~" and (found == path or _lent_home is not None):
         raise ValueError("~ is not known: set HOME, or write the path out; for a name, write ./~")
     return found
+
+
+# In a configuration.
+HomePath = Annotated[str, AfterValidator(expanded)]
 
 
 class UserPath(click.Path):

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from components.kinds import AudioKind, ImageKind
 from components.tf_serving import batching
 
 FILE = "assets.extra/tf_serving_warmup_requests"
@@ -25,7 +26,7 @@ Requests = Mapping[str, Mapping[str, Mapping[str, TensorProto]]]
 
 def write(
     release: Path,
-    image: tuple[int, int, int],
+    kind: ImageKind | AudioKind,
     code_shape: tuple[int, ...],
     conditional: bool = False,
 ) -> None:
@@ -36,12 +37,12 @@ def write(
 
     Args:
         release: folder with the SavedModels `encode`, `decode` and `sample`.
-        image: height, width, channels.
+        kind: of the data.
         code_shape: of an image's codes.
         conditional: `decode` takes labels too.
     """
-    full = _requests(batching.LARGEST, image, code_shape, conditional)
-    for model, signatures in _requests(1, image, code_shape, conditional).items():
+    full = _requests(batching.LARGEST, kind, code_shape, conditional)
+    for model, signatures in _requests(1, kind, code_shape, conditional).items():
         logs = [_log(model, name, inputs) for name, inputs in signatures.items()]
         if model in batching.BATCHED:
             logs += [_log(model, name, inputs) for name, inputs in full[model].items()]
@@ -54,9 +55,8 @@ def write(
 
 
 def _requests(
-    rows: int, image: tuple[int, int, int], code_shape: tuple[int, ...], conditional: bool
+    rows: int, kind: ImageKind | AudioKind, code_shape: tuple[int, ...], conditional: bool
 ) -> Requests:
-    png = tf.io.encode_png(tf.zeros(image, tf.uint8)).numpy()
     identity = {"rows": _same(0, np.int32, rows)}
     codes = {"codes": _same(0, np.int32, rows, *code_shape)}
     labels = {"labels": _same(-1, np.int32, rows)}
@@ -68,12 +68,13 @@ def _requests(
     controls = {"top_k": _same(0, np.int32), "top_p": _same(1.0, np.float32)}
     return {
         "encode": {
-            "serving_default": {"images": _same(png, np.bytes_, rows)},
-            "pixels": {"images": _same(0, np.uint8, rows, *image)},
+            "serving_default": {kind.input: _same(kind.blank(), np.bytes_, rows)},
+            "pixels": {"images": _same(0, np.uint8, rows, *kind.shape)},
             "identity": identity,
         },
         "decode": {
             "serving_default": codes | labels if conditional else codes,
+            **({"waveform": _frames(rows, kind)} if kind.kind == "audio" else {}),
             "identity": identity,
         },
         "sample": {
@@ -84,6 +85,10 @@ def _requests(
             "identity": identity,
         },
     }
+
+
+def _frames(rows: int, kind: ImageKind | AudioKind) -> Mapping[str, TensorProto]:
+    return {"frames": _same(0, np.uint8, rows, *kind.shape)}
 
 
 def _same(value: Any, dtype: type, *shape: int) -> TensorProto:

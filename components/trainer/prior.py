@@ -71,6 +71,7 @@ def run_fn(fn_args: FnArgs) -> None:
         released,
         samples,
         fn_args.transform_graph_path,
+        settings.kind,
         fn_args.serving_model_dir,
         began_with,
     )

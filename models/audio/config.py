@@ -34,6 +34,10 @@ class AudioConfig(Section):
     # Levels that are told apart, dB below a sine of full scale; what is softer is silence, and
     # black. A grey level is a 255th of it. Default 80: 0.31 dB a level.
     range_db: Annotated[float, Field(ge=10.0, le=120.0)] = 80.0
+    # What is shorter than so many seconds is no recording, and left out. Default 0.1.
+    min_seconds: Annotated[float, Field(gt=0.0)] = 0.1
+    # What is longer is left out, and not decoded beyond it. Seconds, default 120.
+    max_seconds: Annotated[float, Field(gt=0.0)] = 120.0
     # Rows of a window of a recording, which is the image that the networks see. Default 128:
     # 1.28 s.
     frames: Positive = 128
@@ -51,6 +55,11 @@ class AudioConfig(Section):
         """What does not go together is a ValueError that names it."""
         if self.fft % 2:
             raise ValueError(f"fft must be an even number of samples. Received: {self.fft}")
+        if self.min_seconds > self.max_seconds:
+            raise ValueError(
+                f"min_seconds ({self.min_seconds:g}) is above max_seconds ({self.max_seconds:g}): "
+                "nothing would be let in"
+            )
         if 2 * self.hop > self.fft:
             raise ValueError(
                 f"hop ({self.hop}) must be at most half of fft ({self.fft}), so that frames "

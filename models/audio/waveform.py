@@ -24,7 +24,8 @@ def waveform(images, audio: AudioConfig, seed: int = 0):
     A waveform depends on its image and the seed alone, not on the images beside it.
 
     Args:
-        images: uint8 `[N, T, mels, 1]`; where T is known, memory does not grow with N.
+        images: uint8 `[N, T, mels, 1]`. Memory does not grow with N; where T is not known, one
+            at a time is computed.
         audio: sizes.
         seed: of the phases that Griffin and Lim's algorithm begins with.
 
@@ -41,7 +42,9 @@ def waveform(images, audio: AudioConfig, seed: int = 0):
     count, frames = tf.shape(images)[0], images.shape[1]
     images = never_empty(images)
     if frames is None:
-        return some(images)[:count]
+        each = tf.TensorSpec([None], tf.float32)
+        found = tf.map_fn(lambda image: some(image[None])[0], images, fn_output_signature=each)
+        return found[:count]
     spectra = frames * (audio.fft // 2 + 1) * _COMPLEX
     at_once = max(1, _BUDGET // (spectra * _ALIVE))
     return bounded(some, [images], at_once, [frames * audio.hop], "float32")[:count]

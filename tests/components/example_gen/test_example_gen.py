@@ -188,8 +188,8 @@ def test_a_class_that_only_one_split_has_is_said(tmp_path, run, caplog):
         run(tmp_path / "data")
     said = [record.getMessage() for record in caplog.records if record.name == "vqvae.data"]
     assert [message.partition(", which another")[0] for message in said] == [
-        "eval has no image of class 4, 10, 11, 12, 13 and 6 more",
-        "train has no image of class 3",
+        "eval has no record of class 4, 10, 11, 12, 13 and 6 more",
+        "train has no record of class 3",
     ]
     assert all(message.endswith(f"split of {tmp_path / 'data'} has") for message in said)
 

@@ -17,15 +17,18 @@ from tfx.types import artifact_utils, standard_artifacts
 from components import contents, features
 from components.data_gate.component import DataGate
 from components.example_gen.component import ImageExampleGen
+from components.kinds import ImageKind
 from components.record_files import read_records
 from components.statistics_gen.component import ImageStatisticsGen
 from components.stored_images import parser
 from components.transform import executor
 from components.transform.component import ImageTransform
 from models import images
+from models.config import ImageShape
 from tests.fixtures.examples import tell
 
 HWC = (8, 8, 3)
+KIND = ImageKind(image=ImageShape(height=8, width=8, channels=3))
 
 
 def picture(seed: int, side: int = 8, format: str = "PNG") -> bytes:
@@ -62,7 +65,7 @@ def run_chain(root: Path, data: Path) -> tuple[Path, Path]:
     transform = ImageTransform(
         example_gen.outputs["examples"],
         schema.outputs["schema"],
-        image=HWC,
+        kind=KIND,
         batch_size=32,
         code_version="1",
     )
@@ -118,7 +121,7 @@ def alone(pixels: str, root: Path) -> tuple[list[int | None], Path, Path]:
     executor.Executor().Do(
         {"examples": [examples], "schema": [schema]},
         {"transform_graph": [graph], "transformed_examples": [transformed]},
-        {"height": 8, "width": 8, "channels": 3, "batch_size": 32, "pixels": pixels},
+        {"kind": KIND.model_dump_json(), "batch_size": 32, "pixels": pixels},
     )
     return nobody, Path(graph.uri), Path(transformed.uri)
 
