@@ -6,7 +6,8 @@ is an image.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -43,6 +44,11 @@ class ImageKind(Section):
         """Of the served encoder."""
         return "images"
 
+    @property
+    def output(self) -> str:
+        """Of the served decoder, what the networks see: uint8 `[N, H, W, C]`."""
+        return "images"
+
     def blank(self) -> bytes:
         """A black image."""
         return tf.io.encode_png(tf.zeros(self.shape, tf.uint8)).numpy()
@@ -77,6 +83,11 @@ class AudioKind(Section):
         """Of the served encoder."""
         return "audio"
 
+    @property
+    def output(self) -> str:
+        """Of the served decoder, what the networks see: uint8 `[N, T, mels, 1]`."""
+        return "frames"
+
     def blank(self) -> bytes:
         """Silence."""
         return encode_wav(np.zeros(self.audio.window_samples, np.int16), self.audio.rate)
@@ -97,6 +108,14 @@ class AudioKind(Section):
 
 Kind = Annotated[ImageKind | AudioKind, Field(discriminator="kind")]
 _ANY: TypeAdapter[ImageKind | AudioKind] = TypeAdapter(Kind)
+
+
+def kind_of(facts: Mapping[str, Any]) -> ImageKind | AudioKind:
+    """Of a release, by its `models.exported.FACTS`; those of before are of images."""
+    if facts.get("kind") == "audio":
+        return AudioKind(audio=facts["audio"])
+    height, width, channels = facts["image"]
+    return ImageKind(image=ImageShape(height=height, width=width, channels=channels))
 
 
 def read_kind(told: str) -> ImageKind | AudioKind:
