@@ -21,6 +21,7 @@ from components.transform import executor
 from models import images
 from models.config import ImageShape
 from tests.fixtures.examples import tell
+from tests.fixtures.ingestion_chain import run_chain
 
 HWC = (8, 8, 3)
 KIND = ImageKind(image=ImageShape(height=8, width=8, channels=3))
