@@ -147,17 +147,20 @@ def bits(collected: Collected) -> list[tuple[str, float, str]]:
 
 
 def sizes(collected: Collected) -> list[tuple[str, str]]:
-    """Bits of one image: its pixels, and its codes under the prior."""
+    """Bits of one image, or window of sound: as it is, and its codes under the prior."""
     metrics = collected.evaluation.metrics if collected.evaluation else {}
     bits_per_code = metrics.get("prior_bits_per_code", math.nan)
     if not collected.model or not math.isfinite(bits_per_code):
         return []
-    pixels = 8 * math.prod(collected.model["image"])
+    if audio := collected.model.get("audio"):
+        what, bits = "a window's samples, 16 bits each", 16 * audio["frames"] * audio["hop"]
+    else:
+        what, bits = "an image's pixels", 8 * math.prod(collected.model["image"])
     codes = math.prod(collected.model["code_shape"]) * bits_per_code
     return [
-        ("an image's pixels", f"{number(pixels)} bits"),
+        (what, f"{number(bits)} bits"),
         ("its codes, by the prior", f"{number(codes)} bits"),
-        *([("ratio", f"{pixels / codes:.3g} : 1")] if codes else []),
+        *([("ratio", f"{bits / codes:.3g} : 1")] if codes else []),
     ]
 
 
