@@ -28,10 +28,15 @@ from models.vqvae import VQVAE
 _TRIES, _STEPS = 8, 3
 
 
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def on_one_core(index: int) -> None:
     """Keeps this process on one core, so that its seconds are CPU seconds; before any op."""
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[index % len(cores)]})
+    usable = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {usable[index % len(usable)]})
     tf.config.threading.set_intra_op_parallelism_threads(1)
 
 

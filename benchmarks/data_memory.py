@@ -90,7 +90,7 @@ def main() -> None:
     print(
         "Most MiB in memory while a stage ran, besides Python and the libraries; one image in "
         f"{_HELD_OUT} is held out. The VQ-VAE's Trainer holds a block of shuffled images and reads "
-        "the next, of 256 MiB each (`training.shuffle_mib`).\n"
+        "the next, of 128 MiB each (`training.shuffle_mib`).\n"
     )
     print(f"| images | {' | '.join(_STAGES)} |\n|{'---|' * (len(_STAGES) + 1)}")
     for count, peaks in found.items():

@@ -105,8 +105,8 @@ class TrainingConfig(Section):
     # Decoded data up to this size is kept in memory, more is streamed. MiB, default 1,024.
     cache_mib: Annotated[int, Field(ge=0)] = 1024
     # Streamed records that are shuffled among each other, as they lie in their files, decompressed;
-    # each worker process takes about twice as much. MiB, default 256.
-    shuffle_mib: Positive = 256
+    # each worker process takes about twice as much. MiB, default 128.
+    shuffle_mib: Positive = 128
     # `one_device`; `mirrored`: all GPUs of this machine; `multi_worker`: all machines that
     # TF_CONFIG names. `auto`: as many of them as there are. Default auto.
     strategy: StrategyName = "auto"

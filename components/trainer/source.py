@@ -27,11 +27,11 @@ _FILES_AT_A_TIME = 8
 _IN_A_ROW = 16
 # Records of a shuffled block that are copied out of it at a time.
 _COPIED = 128
-_SHUFFLE_BYTES = 2**28
+_SHUFFLE_BYTES = 2**27
 # What a record takes in memory besides its contents.
 _RECORD_BYTES = 256
 # Batches that wait, ready or half ready, take up to so many bytes, or more where they are large.
-_WAITING_BYTES = 2**28
+_WAITING_BYTES = 2**27
 _WAITING_BATCHES = 16
 # Blocks of an epoch have numbers below this.
 _MOST_BLOCKS = 2**24
