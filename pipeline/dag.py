@@ -108,13 +108,14 @@ def create_pipeline(
 
 def _components(config: Config, run: Run) -> list[BaseComponent]:
     image = config.data.image
+    audio = config.data.audio if config.data.kind == "audio" else None
     look = layout.input_config_for if run.data_at_hand else layout.undecided
     found = look(run.data)
     example_gen = ImageExampleGen(
         found.input_base,
         found.input_config,
         found.output_config,
-        audio=config.data.audio if config.data.kind == "audio" else None,
+        audio=audio,
         fingerprint=run.data_fingerprint,
         features=config.data.features,
         max_rejected_fraction=config.data.max_rejected_fraction,
@@ -141,6 +142,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         image_shape=image.hwc,
         baseline_version=run.baseline_version,
         code_version=code_of(ids.BASELINE),
+        audio=audio,
     )
     last_release = baseline.outputs["baseline_model"]
     begins_with = last_release if config.training.warm_start == "last_release" else None
@@ -167,7 +169,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         config.gate,
         num_codes=config.model.quantizer.num_codes,
         codebooks=config.model.quantizer.depth,
-        image=image.hwc,
+        kind=config.data.described,
         batch_size=images_at_once(config.network, config.prior),
         baseline_model=last_release,
         features_fingerprint=_features(config, run),

@@ -12,6 +12,7 @@ from tfx.utils import json_utils
 
 from components.evaluator import executor
 from components.evaluator.gate import GateConfig
+from components.kinds import AudioKind, ImageKind
 
 
 class ReconstructionEvaluatorSpec(types.ComponentSpec):
@@ -21,7 +22,7 @@ class ReconstructionEvaluatorSpec(types.ComponentSpec):
         "gate": component_spec.ExecutionParameter(type=str),
         "num_codes": component_spec.ExecutionParameter(type=int),
         "codebooks": component_spec.ExecutionParameter(type=int),
-        "image": component_spec.ExecutionParameter(type=str),
+        "kind": component_spec.ExecutionParameter(type=str),
         "batch_size": component_spec.ExecutionParameter(type=int),
         "example_splits": component_spec.ExecutionParameter(type=str),
         "features_fingerprint": component_spec.ExecutionParameter(type=str),
@@ -42,7 +43,8 @@ class ReconstructionEvaluatorSpec(types.ComponentSpec):
 
 class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
     """Measures the metrics of models/metrics.py on the held-out split, overall and per label, and
-    Fréchet distances where the gate names a network for them.
+    Fréchet distances where the gate names a network for them. Of sound it also measures what is
+    heard (`components.evaluator.heard`).
 
     Outputs `evaluation` (TFMA results, read with `components.evaluator.results.read`) and
     `blessing` (a `BLESSED` or `NOT_BLESSED` file and TFX's custom properties).
@@ -57,7 +59,7 @@ class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
         model: types.BaseChannel,
         gate: GateConfig,
         num_codes: int,
-        image: tuple[int, int, int],
+        kind: ImageKind | AudioKind,
         baseline_model: types.BaseChannel | None = None,
         codebooks: int = 1,
         batch_size: int = 256,
@@ -72,7 +74,7 @@ class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
             model: the candidate, a SavedModel with the signature `evaluate`.
             gate: thresholds on the metrics of the whole split.
             num_codes: K, size of a codebook of the candidate.
-            image: H, W, C of the images.
+            kind: what the data are.
             baseline_model: the last release as `components.baseline` hands it out; where it
                 holds none, thresholds on change do not apply.
             codebooks: B, number of the candidate's codebooks.
@@ -89,7 +91,7 @@ class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
                 gate=gate.model_dump_json(),
                 num_codes=num_codes,
                 codebooks=codebooks,
-                image=json_utils.dumps(list(image)),
+                kind=kind.model_dump_json(),
                 batch_size=batch_size,
                 example_splits=json_utils.dumps(list(example_splits)),
                 features_fingerprint=features_fingerprint,

@@ -13,6 +13,8 @@ from models.section import Positive, Section
 _MEL_SCALE, _MEL_CORNER = 1127.0, 700.0
 # No music, and no container, has more.
 _MOST_HZ = 192_000
+# The settings that decide what an image of so many rows shows.
+SPECTROGRAM = ("rate", "fft", "hop", "mels", "lowest", "highest", "range_db", "frames")
 
 
 class AudioConfig(Section):

@@ -17,6 +17,9 @@ _TOGETHER = 30
 _LEAST_SDR = -15.0
 _SILENCE = 40.0
 
+# Seconds that have so many frames, if none is silent.
+SHORTEST = (_FRAME + _TOGETHER * _FRAME // 2 + 1) / _RATE
+
 _TINY = np.finfo(np.float64).eps
 
 

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.errors import UserError
+from components.evaluator import speech
 from components.evaluator.gate import GateConfig
 from components.release_store.rollout import Rollout
 from components.trainer.config import TrainingConfig
@@ -89,7 +90,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _gate_fits(self) -> Config:
         image, depth = self.data.image, self.model.quantizer.depth
-        known = self.gate.measured(image.hwc, depth)
+        kind = self.data.described
+        besides = speech.measured(kind, self.model.decoder.conditional)
+        known = self.gate.measured(image.hwc, depth, besides)
         for name in (name for name in self.gate.thresholds if name not in known):
             if name == "ssim":
                 why = (
@@ -97,7 +100,7 @@ class Config(Section):
                     f"{SSIM_WINDOW} pixels a side"
                 )
             else:
-                why = (
+                why = speech.why_not(name, kind) or (
                     "codebooks have numbers, 1 to model.quantizer.depth, where there are several; "
                     f"it is {depth}"
                 )

@@ -22,6 +22,7 @@ from components.pusher.executor import Executor
 from components.release_store import folder as folder_store
 from components.release_store.check import differences
 from components.release_store.store import plan
+from tests.components.evaluator.judging import of_images
 from tests.fixtures import tiny_release
 
 GATE = GateConfig(thresholds={"nmse": Threshold(max=0.5, worse_by=0.0)})
@@ -58,7 +59,7 @@ def run_pipeline(root: Path, model: Path, examples: Path, run_key: str) -> dict:
         model=imported.outputs["result"],
         gate=GATE,
         num_codes=tiny_release.NUM_CODES,
-        image=tiny_release.SHAPE,
+        kind=of_images(tiny_release.SHAPE),
         baseline_model=baseline.outputs["baseline_model"],
     )
     pusher = ReleasePusher(

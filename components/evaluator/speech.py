@@ -1,0 +1,42 @@
+"""What is measured of a kind of data besides what is measured of its pixels."""
+
+from __future__ import annotations
+
+from components.evaluator.gate import CONVERSION, SPEECH
+from components.kinds import AudioKind, ImageKind
+from models.audio import stoi
+
+
+def measured(kind: ImageKind | AudioKind, conditional: bool) -> tuple[str, ...]:
+    """Names of the metrics; of images none.
+
+    Args:
+        kind: of the data.
+        conditional: the decoder is told labels, so that a voice can become another.
+    """
+    if kind.kind != "audio":
+        return ()
+    found = [name for name in SPEECH if name != "stoi" or _has_stoi(kind)]
+    return (*found, *(CONVERSION if conditional else ()))
+
+
+def why_not(name: str, kind: ImageKind | AudioKind) -> str:
+    """Why a metric of speech is not among those; empty for other metrics."""
+    if name not in (*SPEECH, *CONVERSION):
+        return ""
+    if kind.kind != "audio":
+        return "it is measured of sound, and data.kind is image"
+    if name == "stoi" and not _has_stoi(kind):
+        return (
+            f"windows of {_seconds(kind):.3g} s are shorter than the {stoi.SHORTEST:.3g} s that "
+            "STOI needs (data.audio.frames)"
+        )
+    return "voices are converted where model.decoder.conditional is true, and it is false"
+
+
+def _has_stoi(kind: AudioKind) -> bool:
+    return _seconds(kind) >= stoi.SHORTEST
+
+
+def _seconds(kind: AudioKind) -> float:
+    return kind.audio.window_samples / kind.audio.rate
