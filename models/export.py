@@ -91,7 +91,7 @@ def export_release(
         pixels = _pixels(vqvae, version)
         decode = _decode(vqvae, prior.num_classes, medium)
         sample = sampling_signatures(vqvae, prior, medium)
-        identity = identity_signature(version, sha256)
+        identity = identity_signature(version, sha256, medium.told)
         encoder = [*vqvae.encoder.variables, *vqvae.quantizer.variables]
         decoder = [*vqvae.decoder.variables, *vqvae.quantizer.variables]
         resources = {"preprocess": preprocess_resources, "release": version}

@@ -25,12 +25,15 @@ class Medium:
         preprocess: what it holds, to the pixels that the networks were trained on.
         made: outputs of `decode` and `sample`, of pixels.
         signatures: of `decode`, besides those that all have.
+        told: what a client must know to make what `encode` takes, and cannot see in the
+            signatures; outputs of the signature `identity` of each model.
     """
 
     encoded: str
     preprocess: Preprocess
     made: Made
     signatures: Mapping[str, Any] = field(default_factory=dict)
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 def image_medium(preprocess: Preprocess) -> Medium:
@@ -42,15 +45,15 @@ def audio_medium(preprocess: Preprocess, audio: AudioConfig) -> Medium:
     """WAV files of a window in; out `audio`, float32 `[N, T · hop]`, and `frames`.
 
     `frames` are the spectrograms, uint8 `[N, T, mels, 1]`. The signature `waveform` makes sound of
-    any number of them: a recording of several windows is best put together before.
+    any number of them: a recording of several windows is best put together before. `audio` of the
+    signature `identity` is the settings as JSON.
     """
 
     def made(frames):
         return {"audio": waveform(frames, audio), "frames": frames}
 
-    # Half a frame of samples is mirrored at the ends; the most bounds the memory of a call.
-    least = audio.fft // (2 * audio.hop) + 1
-    most = max(audio.frames, int(audio.max_seconds * audio.rate) // audio.hop)
+    allowed = rows_at_once(audio)
+    least, most = allowed[0], allowed[-1]
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, audio.mels, 1], tf.uint8, "frames")])
     def joined(frames):
@@ -61,4 +64,13 @@ def audio_medium(preprocess: Preprocess, audio: AudioConfig) -> Medium:
         with tf.control_dependencies([required]):
             return {"audio": waveform(frames, audio)}
 
-    return Medium("audio", preprocess, made, {"waveform": joined})
+    told = {"audio": audio.model_dump_json()}
+    return Medium("audio", preprocess, made, {"waveform": joined}, told)
+
+
+def rows_at_once(audio: AudioConfig) -> range:
+    """How many rows a spectrogram may have for the signature `waveform`."""
+    # Half a frame of samples is mirrored at the ends; the most bounds the memory of a call.
+    least = audio.fft // (2 * audio.hop) + 1
+    most = max(audio.frames, int(audio.max_seconds * audio.rate) // audio.hop)
+    return range(least, most + 1)

@@ -25,6 +25,11 @@ def windows(wav: bytes, audio: AudioConfig) -> list[bytes]:
     return [encode_wav(samples[part], audio.rate) for part in _parts(samples, audio)]
 
 
+def end_to_end(audio: AudioConfig) -> AudioConfig:
+    """The settings with which windows hold all of a recording, and once."""
+    return audio.model_copy(update={"window_hop": None, "tail": "pad"})
+
+
 def _parts(samples: np.ndarray, audio: AudioConfig) -> list[slice]:
     size, step = audio.window_samples, audio.frames_between * audio.hop
     return [slice(step * n, step * n + size) for n in range(window_count(len(samples), audio))]

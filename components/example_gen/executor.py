@@ -23,7 +23,7 @@ from components import features, per_file
 from components.contents import Contents, SplitContents, merged
 from components.durable_files import UNFINISHED
 from components.errors import PipelineError, after
-from components.example_gen import input_files, rejected_list, settings
+from components.example_gen import input_files, label_names, rejected_list, settings
 from components.example_gen.audio_check import AudioCheck
 from components.example_gen.check import Check
 from components.example_gen.config import FeatureNames, Fields
@@ -54,7 +54,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         `rejected/summary.json` holds the counts, `rejected/records-*.jsonl` one line per record
         left out, a `Rejection`. The list is also kept outside of the artifact, which TFX removes
         when the run is stopped here. The artifact's custom properties `num_records` and
-        `num_rejected` repeat the totals.
+        `num_rejected` repeat the totals; `label_names` are those that lie beside the data.
 
         Raises:
             PipelineError: without input files, for files that are damaged or change meanwhile,
@@ -111,6 +111,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             raise
         artifact.set_int_custom_property("num_records", summary["records"])
         artifact.set_int_custom_property("num_rejected", summary["rejected"])
+        if told := label_names.label_names(input_base):
+            artifact.set_string_custom_property(label_names.PROPERTY, told)
 
     def _sort(
         self,

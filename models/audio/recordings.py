@@ -9,6 +9,7 @@ from models.audio.config import AudioConfig
 
 # An operation that fails is named in the error, and the name is all that it lets us say.
 _UNDECODABLE = "audio_undecodable"
+_BEGIN = 12  # bytes that tell a WAV file
 
 
 def decode_windows(encoded, audio: AudioConfig):
@@ -30,7 +31,8 @@ def decode_windows(encoded, audio: AudioConfig):
     most = audio.window_samples
 
     def one(file):
-        samples, rate = tf.audio.decode_wav(file, name=_UNDECODABLE)
+        with tf.control_dependencies([_require_wav(file)]):
+            samples, rate = tf.audio.decode_wav(file, name=_UNDECODABLE)
         count, channels = tf.unstack(tf.shape(samples))
         requirements = [
             require(tf.equal(rate, audio.rate), f"audio must have {audio.rate} Hz", rate),
@@ -46,3 +48,13 @@ def decode_windows(encoded, audio: AudioConfig):
         return tf.map_fn(
             one, tf.convert_to_tensor(encoded), fn_output_signature=tf.TensorSpec([most])
         )
+
+
+def _require_wav(file) -> tf.Operation:
+    """The decoder would repeat the first bytes of another file, be they text or not."""
+    size = tf.strings.length(file)
+    message = "audio must be WAV files"
+    received = tf.strings.format("{} bytes of another kind", size)
+    with tf.control_dependencies([require(size >= _BEGIN, message, received)]):
+        begin = tf.strings.substr(file, 0, 4) + tf.strings.substr(file, 8, 4)
+    return require(tf.equal(begin, b"RIFFWAVE"), message, received)

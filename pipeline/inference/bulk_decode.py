@@ -19,7 +19,7 @@ from components.release_store.release import Release
 from pipeline.inference import bulk_job, codes_file, errors
 from pipeline.inference.bulk_job import Job, Summary
 from pipeline.inference.disk import DiskModels, load, takes_labels
-from pipeline.inference.files import models_for
+from pipeline.inference.files import check_is_of_images, models_for
 from pipeline.inference.models import BATCH, BATCH_BYTES, NO_LABELS
 from pipeline.progress import Progress
 
@@ -67,6 +67,7 @@ def decode_codes(
             )
     version, sha256 = headers[first].release, headers[first].codebook_sha256
     used, note = models_for(models, Path(first.source), sha256, version, chosen=chosen, force=force)
+    check_is_of_images(used, "decode", "--data")
     summary = bulk_job.run(jobs, DecodeFile(used.release), out, beam_args, progress)
     summary.note = note
     return summary

@@ -26,9 +26,19 @@ class InvalidInput(PipelineError):
         self.index = index
 
 
-def message(error: tf.errors.OpError) -> str:
-    """TensorFlow's message in one line, without the graph's node names and stack traces."""
-    return first_line(error.message) or type(error).__name__
+def message(error: tf.errors.OpError | UnicodeDecodeError) -> str:
+    """TensorFlow's message in one line, without the graph's node names and stack traces.
+
+    Args:
+        error: one of TensorFlow's; or what Python makes of one that quotes input, such as a part
+            of a WAV file, and of which that is no text.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        text = error.object.decode(errors="backslashreplace")
+        said = first_line(re.sub(r"\{\{.*?\}\} ?", "", text))
+    else:
+        said = first_line(error.message)
+    return said or type(error).__name__
 
 
 def first_line(text: str) -> str:

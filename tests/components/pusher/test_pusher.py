@@ -318,6 +318,14 @@ def test_samples_of_the_trainer_are_released(push):
     assert differences(folder_store.get(push.store, 2)) == []
 
 
+def test_names_of_labels_are_in_the_manifest(push):
+    push("a")
+    assert "label_names" not in folder_store.latest(push.store).manifest["data"]
+    push.inputs["examples"][0].set_string_custom_property("label_names", '["dog", "cat"]')
+    push("b")
+    assert folder_store.latest(push.store).manifest["data"]["label_names"] == ["dog", "cat"]
+
+
 @pytest.mark.parametrize(("asked", "recorded"), [(0, 0), (2, 2), (-1, 0)])
 def test_baseline_that_was_asked_for_is_recorded(push, asked, recorded):
     """Without the artifact of what was compared, only a named version is known to be it."""

@@ -43,10 +43,21 @@ def test_windows_are_as_long_as_one_window():
         (wav(range(WINDOW + 1)), f"audio must have at most {WINDOW} samples, a window"),
         (wav([1, 2], width=1), "audio_undecodable"),
         (wav(range(100))[:-7], "audio_undecodable"),
-        (b"", "audio_undecodable"),
-        (b"RIFF" + bytes(60), "Expected WAVE"),
+        (b"", "audio must be WAV files"),
+        (b"RIFF" + bytes(60), "audio must be WAV files"),
+        (wav([1, 2])[:16], "audio_undecodable"),
     ],
-    ids=["rate", "channels", "empty", "too long", "8 bits", "cut off", "nothing", "zeros"],
+    ids=[
+        "rate",
+        "channels",
+        "empty",
+        "too long",
+        "8 bits",
+        "cut off",
+        "nothing",
+        "zeros",
+        "its beginning",
+    ],
 )
 def test_what_is_not_as_it_must_be_is_refused(file, message):
     audio = small()

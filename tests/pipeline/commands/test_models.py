@@ -264,9 +264,9 @@ def test_no_release_and_no_server(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("encode", "--out", "x"), "Name the IMAGES"),
+        (("encode", "--out", "x"), "Name the FILES"),
         (("decode", "--out", "x"), "Name a file of CODES"),
-        (("encode", "a.png", "--data", "d", "--out", "x"), "Either IMAGES or --data"),
+        (("encode", "a.png", "--data", "d", "--out", "x"), "Either FILES or --data"),
         (("encode", "a.png", "--skip-unusable", "--out", "x"), "is for --data"),
         (("encode", "--data", "d", "--server", "h:1", "--out", "x"), "leave --server out"),
         (("encode", "a", "--server", "h:1", "--store", "s", "--out", "x"), "--store names"),
