@@ -39,6 +39,7 @@ _COLUMNS = 10
 _SAMPLED_CODES = 100 * 64
 # Of windows of sound, which are larger than pictures: pairs, and samples of a label.
 _SOUND_PAIRS = 12
+_SOUND_CANDIDATES = 4096  # a recording has many, and a speaker many recordings in a row
 _SOUND_COLUMNS = 3
 
 
@@ -107,8 +108,10 @@ def write(pictures: Pictures, folder: Path) -> None:
         **{f"{_SAMPLE}{each.label}": each.images for each in pictures.samples},
     }
     if pictures.sounds is not None:
-        arrays |= {"sounds": pictures.sounds, "rate": np.int64(pictures.rate)}
-        arrays |= {f"{_SOUND}{each.label}": each.sounds for each in pictures.samples}
+        arrays |= {"sounds": pictures.sounds, "rate": np.array(pictures.rate)}
+        for each in pictures.samples:
+            if each.sounds is not None:
+                arrays[f"{_SOUND}{each.label}"] = each.sounds
     with durable_files.appearing(folder / ARRAYS) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
@@ -125,10 +128,12 @@ def read(folder: str) -> Pictures | None:
             for label in labels
         ]
         return Pictures(
-            *(arrays[name] for name in ("originals", "reconstructions", "labels")),
-            samples,
-            arrays.get("sounds"),
-            int(arrays.get("rate", 0)),
+            originals=arrays["originals"],
+            reconstructions=arrays["reconstructions"],
+            labels=arrays["labels"],
+            samples=samples,
+            sounds=arrays.get("sounds"),
+            rate=int(arrays.get("rate", 0)),
         )
 
 
@@ -139,10 +144,10 @@ def _held_out(
 
     Of sound also that, int16 [N, S].
     """
-    with_sound = kind.kind == "audio"
-    most = _SOUND_PAIRS if with_sound else _PAIRS
+    sound = kind if kind.kind == "audio" else None
+    most, candidates = (_PAIRS, _CANDIDATES) if sound is None else (_SOUND_PAIRS, _SOUND_CANDIDATES)
     limit = max(1, min(most, _PAIR_BYTES // math.prod(kind.shape)))
-    dataset = records(Path(transformed, "Split-eval")).take(_CANDIDATES).batch(64)
+    dataset = records(Path(transformed, "Split-eval")).take(candidates).batch(64)
     parse = parser(kind.shape, contents.read(transformed).pixels)
     batches = list(dataset.map(parse).as_numpy_iterator())
     if not batches:
@@ -155,7 +160,7 @@ def _held_out(
     rank = np.arange(len(order)) - starts
     chosen = order[np.argsort(rank, kind="stable")][:limit]
     chosen = chosen[np.argsort(labels[chosen], kind="stable")]
-    heard = sounds.of_records(dataset.unbatch(), chosen, kind) if with_sound else None
+    heard = None if sound is None else sounds.of_records(dataset.unbatch(), chosen, sound)
     return images[chosen], labels[chosen], heard
 
 

@@ -113,8 +113,9 @@ def _pairs(
     ]
     texts = [f"{ratio:.1f} dB" for ratio in ratios]
     images = (pictures.originals, pictures.reconstructions)
-    heard = [[]] * len(labels) if pictures.sounds is None else pictures.sounds.swapaxes(0, 1)
-    return list(zip(*images, map(list, heard), labels, texts, strict=True))
+    none: list[list[np.ndarray]] = [[] for _ in labels]
+    heard = none if pictures.sounds is None else map(list, pictures.sounds.swapaxes(0, 1))
+    return list(zip(*images, heard, labels, texts, strict=True))
 
 
 def _codes(collected: Collected) -> dict[str, Any] | None:

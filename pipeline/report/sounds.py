@@ -27,9 +27,10 @@ def of_records(records: tf.data.Dataset, chosen: np.ndarray, kind: AudioKind) ->
         int16 `[N, window_samples]`.
     """
     spec = {features.AUDIO: tf.io.FixedLenFeature([], tf.string)}
-    count = int(chosen.max()) + 1
-    first = records.take(count).batch(count).get_single_element()
-    held = tf.io.parse_example(tf.gather(first, chosen), spec)[features.AUDIO]
+    wanted = records.enumerate().filter(lambda place, _: tf.reduce_any(place == chosen))
+    found = {int(place): record for place, record in wanted.as_numpy_iterator()}
+    serialized = [found[place] for place in chosen.tolist()]
+    held = tf.io.parse_example(serialized, spec)[features.AUDIO]
     return sixteen_bits(decode_windows(held, kind.audio))
 
 
