@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from components.evaluator.gate import CONVERSION, PHONES, SPEECH
-from components.kinds import AudioKind, ImageKind
 from models.audio import stoi
+
+if TYPE_CHECKING:  # it imports TensorFlow
+    from components.kinds import AudioKind, ImageKind
 
 
 def measured(

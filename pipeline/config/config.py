@@ -31,6 +31,7 @@ class ConfigError(UserError, ValueError):
 class _Gate(GateConfig):
     # As `GateConfig` says; with `~` in its place.
     features: HomePath | None = None
+    # The same.
     phones: HomePath | None = None
 
 
