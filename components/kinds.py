@@ -1,7 +1,7 @@
 """What a data set holds, images or audio, and how either becomes what the networks see.
 
 All that differs by kind before the networks is asked of these classes; behind Transform everything
-is an image.
+is an image. A configuration is made of them, and so they leave TensorFlow to their methods.
 """
 
 from __future__ import annotations
@@ -10,16 +10,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import tensorflow as tf
 from pydantic import Field, TypeAdapter
 
 from components import features
 from components.audio.wav import encode_wav
 from models.audio.config import AudioConfig
-from models.audio.log_mels import log_mels
-from models.audio.recordings import decode_windows
 from models.config import ImageShape
-from models.images import preprocess_images
 from models.section import Section
 
 
@@ -51,6 +47,8 @@ class ImageKind(Section):
 
     def blank(self) -> bytes:
         """A black image."""
+        import tensorflow as tf
+
         return tf.io.encode_png(tf.zeros(self.shape, tf.uint8)).numpy()
 
     def passed_on(self, split_is_learned: bool) -> tuple[str, ...]:
@@ -59,6 +57,8 @@ class ImageKind(Section):
 
     def pixels(self, encoded):
         """string `[N]` -> uint8 `[N, H, W, C]`."""
+        from models.images import preprocess_images
+
         return preprocess_images(encoded, self.shape)
 
 
@@ -103,6 +103,9 @@ class AudioKind(Section):
 
     def pixels(self, encoded):
         """string `[N]` -> uint8 `[N, T, mels, 1]`."""
+        from models.audio.log_mels import log_mels
+        from models.audio.recordings import decode_windows
+
         return log_mels(decode_windows(encoded, self.audio), self.audio)
 
 

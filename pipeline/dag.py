@@ -17,7 +17,7 @@ from tfx.types import Channel
 from components.baseline.component import Baseline
 from components.data_gate.component import DataGate
 from components.data_gate.imported_schema import ImportedSchema
-from components.evaluator import feature_model
+from components.evaluator import alignments, feature_model
 from components.evaluator.component import ReconstructionEvaluator
 from components.example_gen import layout
 from components.example_gen.component import ImageExampleGen
@@ -173,6 +173,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         batch_size=images_at_once(config.network, config.prior),
         baseline_model=last_release,
         features_fingerprint=_features(config, run),
+        phones_fingerprint=_phones(config, run),
         code_version=code_of(ids.EVALUATOR),
     ).with_id(ids.EVALUATOR)
     pusher = ReleasePusher(
@@ -238,6 +239,16 @@ def _features(config: Config, run: Run) -> str:
     if run.data_at_hand:  # before hours of training, not after
         feature_model.check(uri, config.data.image.hwc)
     return feature_model.fingerprint(uri)
+
+
+def _phones(config: Config, run: Run) -> str:
+    """Fingerprint of who says which phone when, where it can be looked at now."""
+    path = config.gate.phones
+    if path is None:
+        return ""
+    if run.data_at_hand:  # before hours of training, not after
+        alignments.read(path)
+    return alignments.fingerprint(path)
 
 
 def _views(config: Config) -> Views | None:

@@ -47,7 +47,7 @@ def besides_of(
     if not isinstance(kind, AudioKind):
         return Besides()
     conditional = "labels" in signatures_of(candidate)["decode"].inputs
-    names = speech.measured(kind, conditional)
+    names = speech.measured(kind, conditional, gate.phones is not None)
     judge = speakers.judge_of(examples, kind) if conditional else None
     if conditional and judge is None:
         names = tuple(name for name in names if name not in CONVERSION)

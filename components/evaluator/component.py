@@ -26,6 +26,7 @@ class ReconstructionEvaluatorSpec(types.ComponentSpec):
         "batch_size": component_spec.ExecutionParameter(type=int),
         "example_splits": component_spec.ExecutionParameter(type=str),
         "features_fingerprint": component_spec.ExecutionParameter(type=str),
+        "phones_fingerprint": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -65,6 +66,7 @@ class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
         batch_size: int = 256,
         example_splits: tuple[str, ...] = ("eval",),
         features_fingerprint: str = "",
+        phones_fingerprint: str = "",
         code_version: str = "",
     ):
         """Makes the component.
@@ -81,6 +83,7 @@ class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
             batch_size: images that a model is given at a time, which bounds the memory.
             example_splits: splits that are measured, together.
             features_fingerprint: changes with the network that `gate.features` names.
+            phones_fingerprint: changes with the file that `gate.phones` names.
             code_version: changes when the code does, so that no stale result is reused.
         """
         super().__init__(
@@ -95,6 +98,7 @@ class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
                 batch_size=batch_size,
                 example_splits=json_utils.dumps(list(example_splits)),
                 features_fingerprint=features_fingerprint,
+                phones_fingerprint=phones_fingerprint,
                 code_version=code_version,
                 evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),

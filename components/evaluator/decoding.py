@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +29,12 @@ def signatures_of(saved_model: str) -> Mapping[str, meta_graph_pb2.SignatureDef]
     with fileio.open(os.path.join(saved_model, "saved_model.pb"), "rb") as file:
         saved = saved_model_pb2.SavedModel.FromString(file.read())
     return saved.meta_graphs[0].signature_def
+
+
+def has_one_a_moment(saved_model: str) -> bool:
+    """Whether a row of pixels has one code."""
+    codes = signatures_of(saved_model)["decode"].inputs["codes"]
+    return math.prod(tf.TensorShape(codes.tensor_shape).as_list()[2:]) == 1
 
 
 def decoded(model: Any, codes: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:

@@ -16,12 +16,13 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components import baseline, contents, per_file
-from components.evaluator import confusion, feature_model, results
+from components.evaluator import alignments, confusion, feature_model, results
 from components.evaluator.besides import besides_of
-from components.evaluator.decoding import signatures_of
+from components.evaluator.decoding import has_one_a_moment, signatures_of
 from components.evaluator.eval_config import SIGNATURE, eval_config
 from components.evaluator.extractors import HEARD, HeldOut, extractors
-from components.evaluator.gate import GateConfig
+from components.evaluator.gate import PHONES, GateConfig
+from components.evaluator.phones import learned
 from components.kinds import read_kind
 
 # Metrics that need an output of the signature `evaluate` that it had not from the beginning.
@@ -90,6 +91,21 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         pixels = contents.read(examples.uri).pixels
         shared = models[0] if len(models) == 1 else models
+        phones = None
+        if gate.phones is not None and besides.sound is not None:
+            phones = learned(
+                self._make_beam_pipeline,
+                examples,
+                besides.sound,
+                {
+                    model.model_name: model.model_path
+                    for model in models
+                    if has_one_a_moment(model.model_path)
+                },
+                alignments.read(gate.phones),
+                size,
+                evaluation.uri,
+            )
         evaluators = tfma.default_evaluators(eval_shared_model=shared, eval_config=config)
         writers = tfma.default_writers(evaluation.uri, shared, config)
         if besides.judge is not None:
@@ -104,7 +120,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | tfma.ExtractEvaluateAndWriteResults(
                     eval_shared_model=shared,
                     eval_config=config,
-                    extractors=extractors(models, config, image, gate.features, besides),
+                    extractors=extractors(models, config, image, gate.features, besides, phones),
                     evaluators=evaluators,
                     writers=writers,
                 )
@@ -161,6 +177,8 @@ def _unknown_to(saved_model: str, names: list[str], version: int) -> dict[str, s
     converted = [name for name in names if name.startswith("conversion_")]
     if converted and "labels" not in signatures["decode"].inputs:
         found |= dict.fromkeys(converted, f"the decoder of release {version} is not told speakers")
+    if set(PHONES) & set(names) and not has_one_a_moment(saved_model):
+        found |= dict.fromkeys(PHONES, f"release {version} has several codes a moment")
     return found
 
 

@@ -14,6 +14,7 @@ from components import features, per_file
 from components.evaluator.besides import Besides
 from components.evaluator.features import BATCH, NAMES, Featured, batch_number
 from components.evaluator.heard import Heard
+from components.evaluator.phones import Phones
 from components.features import Pixels
 from components.record_files import encode_examples
 from components.stored_images import parser
@@ -39,6 +40,7 @@ def extractors(
     image: tuple[int, int, int],
     features_uri: str | None = None,
     besides: Besides | None = None,
+    phones: Phones | None = None,
 ) -> list[tfma.extractors.Extractor]:
     """From the batches of `HeldOut` to predictions for each slice.
 
@@ -52,13 +54,14 @@ def extractors(
         image: H, W, C.
         features_uri: of the network in whose features Fréchet distances are measured, if any.
         besides: what the kind of data is measured by.
+        phones: of each model's codes, where they are measured.
     """
     paths = {model.model_name: model.model_path for model in models}
     added: dict[str, beam.DoFn] = {}
     if features_uri is not None:
         added["ExtractFeatures"] = Featured(paths, features_uri, image)
     if besides is not None and besides.sound is not None:
-        added[HEARD] = Heard(paths, besides.sound, besides.judge)
+        added[HEARD] = Heard(paths, besides.sound, besides.judge, phones)
     return [
         tfma.extractors.PredictionsExtractor(
             eval_config=config, eval_shared_model=models[0] if len(models) == 1 else models

@@ -16,8 +16,10 @@ FRECHET = ("rfid", "fid", "fid_images")
 # What is measured besides of speech, and where the decoder can be told whose voice it makes.
 SPEECH = ("stoi", "log_spectral_distance", "bits_per_second", "code_bits_per_second")
 CONVERSION = ("speaker_accuracy", "conversion_target", "conversion_source", "conversion_content")
+# Of speech whose phones are known.
+PHONES = ("phoneme_accuracy", "phoneme_majority")
 # All that is measured where the configuration has what it takes.
-BESIDES = (*FRECHET, *SPEECH, *CONVERSION)
+BESIDES = (*FRECHET, *SPEECH, *CONVERSION, *PHONES)
 # The direction in which a metric gets better. The rest describe the data and the codebook: they
 # have no better or worse, so they are not compared with the last release.
 LOWER_IS_BETTER = frozenset(
@@ -26,7 +28,7 @@ LOWER_IS_BETTER = frozenset(
 )
 HIGHER_IS_BETTER = frozenset(
     {"psnr", "ssim", "code_usage", "perplexity"}
-    | {"stoi", "conversion_target", "conversion_content"}
+    | {"stoi", "conversion_target", "conversion_content", "phoneme_accuracy"}
 )
 
 
@@ -58,6 +60,10 @@ class GateConfig(Section):
     # Folder or URI of a SavedModel, images to features, in which the Fréchet distances `rfid` and
     # `fid` are measured; docs/configuration.md says what it must have. Default none: neither is.
     features: str | None = None
+    # File or URI of the phones of utterances, such as the phones.json that `vqvae data speech`
+    # writes; with it `phoneme_accuracy` is measured, of sound with one code a moment. Default
+    # none: it is not.
+    phones: str | None = None
 
     @model_validator(mode="after")
     def _known_metrics(self) -> GateConfig:
@@ -68,6 +74,8 @@ class GateConfig(Section):
                 raise ValueError(
                     f"{name} needs gate.features, a SavedModel that makes features of images"
                 )
+            if name in PHONES and self.phones is None:
+                raise ValueError(f"{name} needs gate.phones, a file of who says which phone when")
             if not is_metric(name) and name not in BESIDES:
                 known = ", ".join((*METRICS, *BESIDES))
                 raise ValueError(f"unknown metric {name!r}; known: {known}")

@@ -14,6 +14,7 @@ from apache_beam.utils import shared
 from components import features
 from components.audio.wav import samples_of
 from components.evaluator import decoding
+from components.evaluator.phones import Phones
 from components.evaluator.ratios import each
 from components.kinds import AudioKind
 from components.stored_images import parser
@@ -40,10 +41,18 @@ class Heard(beam.DoFn):
         models: name -> path of the combined SavedModel; one model is without name.
         kind: of the data.
         judge: of voices; None where none are converted.
+        phones: of each model's codes; None where they are not known.
     """
 
-    def __init__(self, models: Mapping[str, str], kind: AudioKind, judge: SpeakerJudge | None):
-        self._paths, self._kind, self._judge = dict(models), kind, judge
+    def __init__(
+        self,
+        models: Mapping[str, str],
+        kind: AudioKind,
+        judge: SpeakerJudge | None,
+        phones: Phones | None = None,
+    ):
+        self._paths, self._kind = dict(models), kind
+        self._judge, self._phones = judge, phones
         self._shared = shared.Shared()
 
     def setup(self) -> None:
@@ -71,6 +80,9 @@ class Heard(beam.DoFn):
             if self._judge is not None:
                 reconstructed = decoding.pixels_of(made)
                 added[name] |= self._voices(model, outputs, images, labels, reconstructed)
+            if self._phones is not None and name in self._phones.of_code:
+                codes = np.asarray(outputs["codes"])
+                added[name] |= self._phones.measured(name, codes, records, self._kind)
         whole = added if len(added) > 1 else next(iter(added.values()))
         yield {**extracts, tfma.PREDICTIONS_KEY: whole}
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from components.evaluator.gate import CONVERSION, SPEECH
-from components.kinds import AudioKind, ImageKind
+from typing import TYPE_CHECKING
+
+from components.evaluator.gate import CONVERSION, PHONES, SPEECH
 from models.audio import stoi
 
+if TYPE_CHECKING:  # it imports TensorFlow
+    from components.kinds import AudioKind, ImageKind
 
-def measured(kind: ImageKind | AudioKind, conditional: bool) -> tuple[str, ...]:
+
+def measured(
+    kind: ImageKind | AudioKind, conditional: bool, phones: bool = False
+) -> tuple[str, ...]:
     """Names of the metrics; of images none.
 
     Args:
         kind: of the data.
         conditional: the decoder is told labels, so that a voice can become another.
+        phones: it is known who says which phone when.
     """
     if kind.kind != "audio":
         return ()
     found = [name for name in SPEECH if name != "stoi" or _has_stoi(kind)]
-    return (*found, *(CONVERSION if conditional else ()))
+    return (*found, *(CONVERSION if conditional else ()), *(PHONES if phones else ()))
 
 
 def why_not(name: str, kind: ImageKind | AudioKind) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,6 +31,8 @@ class ConfigError(UserError, ValueError):
 class _Gate(GateConfig):
     # As `GateConfig` says; with `~` in its place.
     features: HomePath | None = None
+    # The same.
+    phones: HomePath | None = None
 
 
 class ReleaseConfig(Section):
@@ -91,7 +94,14 @@ class Config(Section):
     def _gate_fits(self) -> Config:
         image, depth = self.data.image, self.model.quantizer.depth
         kind = self.data.described
-        besides = speech.measured(kind, self.model.decoder.conditional)
+        conditional, phones = self.model.decoder.conditional, self.gate.phones is not None
+        if phones and (kind.kind != "audio" or math.prod(self.network.code_shape[1:]) != 1):
+            raise ValueError(
+                "gate.phones is for data.kind audio and one code a moment: a row of codes has "
+                f"{math.prod(self.network.code_shape[1:])} (model.encoder.downsampling, "
+                "model.quantizer); leave it out"
+            )
+        besides = speech.measured(kind, conditional, phones)
         known = self.gate.measured(image.hwc, depth, besides)
         for name in (name for name in self.gate.thresholds if name not in known):
             if name == "ssim":

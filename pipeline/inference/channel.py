@@ -10,6 +10,9 @@ import grpc
 from components.errors import PipelineError
 from pipeline.inference.local_addresses import is_local
 
+# Of a request's metadata: the client reads `tensor_content`, and wants numbers there. `vqvae
+# serve` sends them faster that way, and TensorFlow Serving does not look at it.
+PACKED = ("vqvae-tensors", "packed")
 # The server is busy, restarting or changing releases: a little later it may answer. Nothing else
 # is tried again; after a missed deadline it would only be given more to do.
 _RETRIES = {

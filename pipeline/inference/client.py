@@ -22,27 +22,11 @@ from components.errors import PipelineError
 from components.features import DataKind
 from models.audio.config import AudioConfig
 from pipeline.inference import channel, models
-from pipeline.inference.errors import InvalidInput, first_line
+from pipeline.inference.errors import InvalidInput, ServerError, first_line
 from pipeline.inference.models import Drawn, Encoded, Identity
 
 _IN_FLIGHT = 3
 _SIGNATURES = "signature_def"
-
-# Of a request's metadata: this client reads `tensor_content`, and wants numbers there. `vqvae
-# serve` sends them faster that way, and TensorFlow Serving does not look at it.
-PACKED = ("vqvae-tensors", "packed")
-
-
-class ServerError(PipelineError):
-    """A server did not do what was asked; the message is one line.
-
-    Attributes:
-        code: gRPC's status code.
-    """
-
-    def __init__(self, text: str, code: grpc.StatusCode):
-        super().__init__(text)
-        self.code = code
 
 
 class _Answer(NamedTuple):
@@ -303,7 +287,7 @@ class Client:
         request.model_spec.signature_name = signature
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-        return self._stub.Predict.future(request, timeout=self._timeout, metadata=[PACKED])
+        return self._stub.Predict.future(request, timeout=self._timeout, metadata=[channel.PACKED])
 
     def _name(self, model: str, spec: model_pb2.ModelSpec) -> None:
         spec.name = model

@@ -1,4 +1,4 @@
-"""What a model says of input that it cannot use."""
+"""What a model says of input that it cannot use, and a server of what it did not do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from components.errors import PipelineError
 
 if TYPE_CHECKING:
+    import grpc
     import tensorflow as tf
 
 _ASSERTION = "assertion failed: "
@@ -24,6 +25,18 @@ class InvalidInput(PipelineError):
     def __init__(self, text: str, index: int | None = None):
         super().__init__(text)
         self.index = index
+
+
+class ServerError(PipelineError):
+    """A server did not do what was asked; the message is one line.
+
+    Attributes:
+        code: gRPC's status code.
+    """
+
+    def __init__(self, text: str, code: grpc.StatusCode):
+        super().__init__(text)
+        self.code = code
 
 
 def message(error: tf.errors.OpError | UnicodeDecodeError) -> str:

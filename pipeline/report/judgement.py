@@ -40,9 +40,11 @@ METRICS = {
     "conversion_target": ("heard as target", "share of converted windows in the new voice"),
     "conversion_source": ("heard as source", "share of converted windows in the old voice"),
     "conversion_content": ("content kept", "share of the codes that come back after conversion"),
+    "phoneme_accuracy": ("phonemes right", "share of moments whose phone the code stands for"),
+    "phoneme_majority": ("most frequent phoneme", "the same, saying that one always"),
 }
 # Metrics that are shares, and those that do not differ between labels.
-_SHARES = ("code_usage", "speaker_accuracy", "conversion_")
+_SHARES = ("code_usage", "speaker_accuracy", "conversion_", "phoneme_")
 _SETTINGS = ("uniform_bits_per_code", "code_bits_per_second")
 # Metrics at the top of the page.
 _TILES = ("nmse", "psnr", "code_usage", "prior_bits_per_code", "bits_per_dim")

@@ -1,6 +1,8 @@
 """What is heard of held-out speech: waveforms, bits a second, and voices that are converted."""
 
+import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,9 @@ from tfx.types import artifact_utils, standard_artifacts
 from components import features
 from components.audio.wav import encode_wav
 from components.errors import PipelineError
-from components.evaluator import confusion
+from components.evaluator import alignments, confusion
 from components.evaluator.besides import besides_of
-from components.evaluator.gate import CONVERSION, SPEECH, GateConfig
+from components.evaluator.gate import CONVERSION, PHONES, SPEECH, GateConfig
 from components.kinds import AudioKind
 from models.audio.log_spectral_distance import log_spectral_distance
 from models.audio.stoi import stoi
@@ -108,9 +110,33 @@ def examples(folder, held_out, trained, files=1):
     artifact.split_names = artifact_utils.encode_split_names(["train", "eval"])
     images, labels, sounds = held_out
     wavs = np.array([encode_wav(each, AUDIO.rate) for each in sounds], object)
-    write_images(Path(folder), "eval", images, labels, files, {features.AUDIO: wavs})
-    write_images(Path(folder), "train", *trained, files)
+    where = located("eval", len(images))
+    write_images(Path(folder), "eval", images, labels, files, {features.AUDIO: wavs, **where})
+    write_images(Path(folder), "train", *trained, files, located("train", len(trained[0])))
     return artifact
+
+
+def located(split, count):
+    """Each window is of a recording of its own, in which it is one of the first three."""
+    ids = np.array([f"{split}/{place}".encode() for place in range(count)], object)
+    return {features.ID: ids, features.WINDOW: np.arange(count) % 3}
+
+
+def said(split, images, random):
+    """A phone a moment, which often depends on how loud it is; of most of most recordings."""
+    moment = 2 * AUDIO.hop / AUDIO.rate
+    found = {}
+    for place, codes in enumerate(Coder().pixels(tf.constant(images))["codes"].numpy()[..., 0]):
+        names = np.where(
+            random.random(len(codes)) < 0.7, np.char.add("p", (codes // 3).astype(str)), "q"
+        )
+        first = place % 3 * MOMENTS
+        found[f"{split}/{place}"] = [
+            [(first + i) * moment, (first + i + 1) * moment, str(name)]
+            for i, name in enumerate(names[: 50 + place])
+        ]
+    found.popitem()
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +159,17 @@ def models(tmp_path_factory):
     }
 
 
-def evaluate(folder, examples, model, thresholds, baseline=None):
-    gate = {"thresholds": thresholds}
+@pytest.fixture(scope="module")
+def phones(data, tmp_path_factory):
+    """Path of who says which phone when, and the same."""
+    path, random = tmp_path_factory.mktemp("phones") / "phones.json", np.random.default_rng(3)
+    known = said("eval", data[0][0], random) | said("train", data[1][0], random)
+    path.write_text(json.dumps(known))
+    return str(path), known
+
+
+def evaluate(folder, examples, model, thresholds, baseline=None, phones=None):
+    gate = {"thresholds": thresholds, "phones": phones}
     return judge(folder, examples, model, gate, kind=KIND, baseline=baseline, num_codes=STEP)[0]
 
 
@@ -154,7 +189,7 @@ def distances(coder, held_out, conditional):
 
 
 @pytest.fixture(scope="module")
-def judged(data, models, tmp_path_factory):
+def judged(data, models, phones, tmp_path_factory):
     """Beside a release that is told no speakers: the evaluation, and its folder."""
     folder = tmp_path_factory.mktemp("judged")
     gate = {
@@ -166,12 +201,13 @@ def judged(data, models, tmp_path_factory):
     }
     baseline = as_baseline(models["plain"], 7)
     made = examples(folder / "data", *data, files=3)
-    return evaluate(folder, made, models["now"], gate, baseline), folder / "evaluation"
+    found = evaluate(folder, made, models["now"], gate, baseline, phones[0])
+    return found, folder / "evaluation"
 
 
 def test_waveforms_and_bits_are_those_of_the_formulas(judged, data):
     found, held_out = judged[0], data[0]
-    assert list(found.metrics)[-8:] == [*SPEECH, *CONVERSION]
+    assert list(found.metrics)[-10:] == [*SPEECH, *CONVERSION, *PHONES]
     expected = {
         **distances(Coder(), held_out, True),
         "bits_per_second": BITS * MOMENTS / 0.512,
@@ -224,9 +260,62 @@ def test_a_release_that_is_told_no_speakers_is_compared_by_the_rest(judged):
     assert {check.metric for check in found.checks if not check.ok} == {"log_spectral_distance"}
 
 
-def test_it_is_the_same_however_windows_are_spread(judged, data, models, tmp_path):
+def test_codes_stand_for_the_phones_that_training_heard_most_often_with_them(judged, data, phones):
+    heard = {"eval": [], "train": []}
+    for split, images in (("eval", data[0][0]), ("train", data[1][0])):
+        codes = Coder().pixels(tf.constant(images))["codes"].numpy()[..., 0]
+        for place, own in enumerate(codes):
+            names = [name for _, _, name in phones[1].get(f"{split}/{place}", [])]
+            heard[split] += list(zip(own.tolist(), names, strict=False))
+    most = Counter(name for _, name in heard["train"]).most_common(1)[0][0]
+    meant = {}
+    for code in range(STEP):
+        counts = Counter(name for own, name in heard["train"] if own == code)
+        # Of equally many the first of the alphabet.
+        meant[code] = min(counts, key=lambda name: (-counts[name], name)) if counts else most
+    right = np.mean([meant[code] == name for code, name in heard["eval"]])
+    often = np.mean([name == most for _, name in heard["eval"]])
+    assert 0.0 < often < right < 1.0
+    assert judged[0].metrics["phoneme_accuracy"] == pytest.approx(right)
+    assert judged[0].metrics["phoneme_majority"] == pytest.approx(often)
+    assert judged[0].baseline["phoneme_accuracy"] == pytest.approx(right)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "there is none that can be read"),
+        ("[1]", "is not"),
+        ('{"a": [[0, 1]]}', "is not"),
+        ('{"a": [[0.2, 0.1, "p"]]}', "those of a are not"),
+        ('{"a": [[0, 2, "p"], [1, 3, "p"]]}', "those of a are not"),
+        ("{}", "has none"),
+    ],
+)
+def test_what_is_no_file_of_phones_is_one_line(text, message, tmp_path):
+    if text is not None:
+        (tmp_path / "phones.json").write_text(text)
+    with pytest.raises(PipelineError, match=rf"^gate.phones must be .*phones.json:? {message}"):
+        alignments.read(str(tmp_path / "phones.json"))
+
+
+def test_phones_are_found_by_time():
+    found = alignments.Alignments(
+        ("a", "b"), {b"u": tuple(map(np.array, ([0.1, 0.5], [0.2, 0.9], [1, 0])))}
+    )
+    times = np.array([0.05, 0.1, 0.19, 0.2, 0.5, 0.9])
+    np.testing.assert_array_equal(found.at(b"u", times), [-1, 1, 1, -1, 0, -1])
+    np.testing.assert_array_equal(found.at(b"v", times), [-1] * 6)
+    audio = small(window_hop=48)  # 64 rows of 4 ms
+    np.testing.assert_allclose(
+        alignments.moments(np.array([0, 2]), 32, audio)[:, :2],
+        [[0.004, 0.012], [0.388, 0.396]],
+    )
+
+
+def test_it_is_the_same_however_windows_are_spread(judged, data, models, phones, tmp_path):
     made = examples(tmp_path / "data", *data, files=1)
-    again = evaluate(tmp_path, made, models["now"], {"stoi": {"min": 0.1}})
+    again = evaluate(tmp_path, made, models["now"], {"stoi": {"min": 0.1}}, phones=phones[0])
     assert again.metrics == pytest.approx(judged[0].metrics, rel=1e-6)
     assert again.blessed
 
@@ -260,6 +349,23 @@ def test_a_threshold_on_what_is_not_measured_is_refused(name, overrides, message
     gate, *others = overrides.rsplit(" ", 1) if "} " in overrides else [overrides]
     with pytest.raises(ConfigError, match=f"gate.thresholds.{gate.split('=')[0]}: .*{message}"):
         config.load(name, (f"gate.thresholds.{gate}", *others))
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("speech", ("gate.thresholds.phoneme_accuracy={min: 0.3}",), "needs gate.phones"),
+        ("digits", ("gate.phones=p.json",), "gate.phones is for data.kind audio"),
+        (
+            "speech",
+            ("gate.phones=p.json", "model.encoder.downsampling=[2, 32]"),
+            "one code a moment: a row of codes has 2",
+        ),
+    ],
+)
+def test_phones_that_cannot_be_measured_are_refused(name, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        config.load(name, overrides)
 
 
 def test_speech_is_measured_by_default():
