@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import wave
 
 import numpy as np
 import pytest
@@ -47,12 +48,21 @@ def test_recordings_end_in_a_release_that_speaks(tmp_path):
     changes = [f"--set={key}={value}" for key, value in SMALL.items()]
     vqvae("run", "--config", "speech", "--data", data, "--root", root, *changes)
     manifest = json.loads((root / "serving" / "releases" / "1.json").read_text())
-    assert all(math.isfinite(value) for value in manifest["metrics"].values())
+    metrics = manifest["metrics"]
+    assert all(math.isfinite(value) for value in metrics.values()), metrics
+    assert {"stoi", "log_spectral_distance", "bits_per_second"} <= metrics.keys()
+    assert metrics["conversion_target"] + metrics["conversion_source"] <= 1.0
     assert manifest["model"]["kind"] == "audio"
     assert manifest["model"]["audio"]["rate"] == RATE
     page = (root / "report" / "index.html").read_text()
     assert page.count("<audio") >= 2 * len(SPEAKERS)
     assert "Not everything could be read" not in page
+
+    (source, *_) = sorted((tmp_path / "recordings" / "eval" / "ann").glob("*.wav"))
+    vqvae("convert", source, "--speaker", "cleo", "--out", tmp_path / "b.wav", "--root", root)
+    with wave.open(str(tmp_path / "b.wav")) as converted:
+        assert converted.getframerate() == RATE
+        assert converted.getnframes() == round(SECONDS * RATE)
 
     import tensorflow as tf
 
