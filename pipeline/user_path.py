@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from typing import Annotated, Any
+from typing import Any
 
 import click
-from pydantic import AfterValidator
 
 from components.object_store.folder import is_remote
 
@@ -44,10 +43,6 @@ def expanded(path: str) -> str:
     if path.split("/")[0] == "~" and (found == path or _lent_home is not None):
         raise ValueError("~ is not known: set HOME, or write the path out; for a name, write ./~")
     return found
-
-
-# In a configuration.
-HomePath = Annotated[str, AfterValidator(expanded)]
 
 
 class UserPath(click.Path):

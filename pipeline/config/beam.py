@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from models.config import Section
-from pipeline.user_path import HomePath
+from pipeline.config.home_path import HomePath
 
 
 def _is_host_and_port(value: str) -> str:

@@ -20,8 +20,8 @@ from models.metrics import SSIM_WINDOW
 from pipeline.config import strict_yaml
 from pipeline.config.beam import BeamConfig
 from pipeline.config.data import DataConfig
+from pipeline.config.home_path import HomePath
 from pipeline.config.pods import KubeflowConfig
-from pipeline.user_path import HomePath
 
 
 class ConfigError(UserError, ValueError):

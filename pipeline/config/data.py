@@ -12,7 +12,7 @@ from components.kinds import AudioKind, ImageKind
 from models.audio.config import AudioConfig
 from models.config import Fraction, ImageShape
 from models.section import Section
-from pipeline.user_path import HomePath
+from pipeline.config.home_path import HomePath
 
 
 class DataConfig(Section):
