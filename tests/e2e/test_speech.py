@@ -12,7 +12,7 @@ import pytest
 from tests.fixtures.commands import vqvae
 
 SMALL = {
-    "data.audio": "{rate: 8000, fft: 128, hop: 32, mels: 16, frames: 64}",
+    "data.audio": "{rate: 8000, fft: 128, hop: 32, mels: 16, frames: 128}",
     "model.encoder": "{downsampling: [2, 16], hidden_units: 8, residual_blocks: 1, "
     "residual_units: 4, instance_norm: true}",
     "model.quantizer": "{num_codes: 16, embedding_dim: 8}",
@@ -23,6 +23,7 @@ SMALL = {
 }
 SPEAKERS = ("ann", "bob", "cleo")
 RECORDINGS, SECONDS, RATE = 6, 1.1, 8000
+WINDOW = 128 * 32
 
 
 def write_recordings(folder) -> None:
@@ -76,20 +77,20 @@ def test_recordings_end_in_a_release_that_speaks(tmp_path):
         models["encode"].signatures["serving_default"](audio=tf.constant([short]))
     from components.audio.wav import encode_wav, samples_of
 
-    window = encode_wav(samples_of(wav.read_bytes(), RATE)[: 64 * 32], RATE)
+    window = encode_wav(samples_of(wav.read_bytes(), RATE)[:WINDOW], RATE)
     codes = models["encode"].signatures["serving_default"](audio=tf.constant([window]))["codes"]
-    assert codes.shape == (1, 32, 1)
+    assert codes.shape == (1, 64, 1)
     for speaker in range(len(SPEAKERS)):
         decoded = models["decode"].signatures["serving_default"](
             codes=codes, labels=tf.constant([speaker])
         )
-        assert decoded["audio"].shape == (1, 64 * 32)
-        assert decoded["frames"].shape == (1, 64, 16, 1)
+        assert decoded["audio"].shape == (1, WINDOW)
+        assert decoded["frames"].shape == (1, 128, 16, 1)
         assert np.isfinite(decoded["audio"]).all()
     frames = tf.concat([decoded["frames"]] * 3, axis=1)
     joined = models["decode"].signatures["waveform"](frames=frames)["audio"]
-    assert joined.shape == (1, 3 * 64 * 32)
+    assert joined.shape == (1, 3 * WINDOW)
     drawn = models["sample"].signatures["serving_default"](
         labels=tf.constant([0, -1]), seed=tf.constant(3, tf.int64), temperature=tf.constant(1.0)
     )
-    assert drawn["audio"].shape == (2, 64 * 32)
+    assert drawn["audio"].shape == (2, WINDOW)
