@@ -12,15 +12,16 @@ from tfx import types
 from tfx.components.transform import executor
 from tfx.types import standard_artifacts
 
+from components.kinds import ImageKind, read_kind
 from components.transform import preprocessing
 from models import images
+from models.config import ImageShape
 
 
 def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, tf.Tensor]:
     """Ours, and on each record what the training split is on average."""
     outputs = preprocessing.preprocessing_fn(inputs, custom_config)
-    sides = custom_config["image"]
-    shape = (sides["height"], sides["width"], sides["channels"])
+    shape = read_kind(custom_config["kind"]).shape
     pixels = images.unpack_pixels(outputs["image"], shape)
     channels = shape[2]
 
@@ -46,13 +47,14 @@ def run(inputs: dict[str, list[types.Artifact]], shape: tuple[int, int, int], fo
     }
     for name, (artifact,) in outputs.items():
         artifact.uri = str(folder / name)
-    sides = dict(zip(("height", "width", "channels"), shape, strict=True))
+    height, width, channels = shape
+    kind = ImageKind(image=ImageShape(height=height, width=width, channels=channels))
     executor.Executor(context).Do(
         inputs,
         outputs,
         {
             "preprocessing_fn": f"{__name__}.preprocessing_fn",
-            "custom_config": json.dumps({"image": sides}),
+            "custom_config": json.dumps({"kind": kind.model_dump_json()}),
             "disable_statistics": 1,
             "force_tf_compat_v1": 0,
         },

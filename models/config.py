@@ -120,9 +120,7 @@ class ModelConfig(Section):
     @property
     def decoder_network(self) -> EncoderConfig:
         """Sizes of the decoder, as those of the encoder that it mirrors."""
-        given = self.decoder.model_dump(exclude={"likelihood", "mixture_components"})
-        own = {name: value for name, value in given.items() if value is not None}
-        return self.encoder.model_copy(update={"first_units": None, **own})
+        return self.encoder.model_copy(update={"first_units": None, **self.decoder.sizes})
 
 
 class PriorConfig(Section):
@@ -200,7 +198,7 @@ class NetworkConfig(Section):
     model: ModelConfig = ModelConfig()
 
     @model_validator(mode="after")
-    def _divisible(self) -> NetworkConfig:
+    def _consistent(self) -> NetworkConfig:
         encoder, image = self.model.encoder, self.image
         rows, columns = encoder.factors
         if image.height % rows or image.width % columns:
@@ -210,6 +208,11 @@ class NetworkConfig(Section):
             raise ValueError(
                 f"images of {image.height}x{image.width} cannot be downsampled by "
                 f"{encoder.factors_text}: {sides} (data.image or model.encoder.downsampling)"
+            )
+        if self.model.decoder.time_jitter and self.code_grid[0] == 1:
+            raise ValueError(
+                "model.decoder.time_jitter replaces rows of codes by those beside them, and with "
+                f"downsampling {encoder.factors_text} there is one row; leave it at 0"
             )
         return self
 

@@ -54,6 +54,10 @@ class EncoderConfig(Section):
     # the codes, has the middle attend too. Memory grows with the square of the positions; resnet
     # only. Default []: nowhere.
     attention_at: tuple[Positive, ...] = ()
+    # Each column and channel of an image gets mean 0 and variance 1 over its rows before the
+    # encoder sees it. Of a spectrogram these are the bands over time, and what is taken out is
+    # much of the voice and the microphone; not for photographs. Default false.
+    instance_norm: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> EncoderConfig:
@@ -131,3 +135,17 @@ class DecoderConfig(Section):
     likelihood: Literal["gaussian", "categorical", "logistic_mixture"] = "gaussian"
     # Components of `logistic_mixture`. Default 10.
     mixture_components: Positive = 10
+    # Share of the rows of codes that the decoder is given, in training, as one of the two rows
+    # beside it has them (Chorowski et al. 2019): of a spectrogram's moments, so that a code says
+    # what lasts longer than one. Default 0: none.
+    time_jitter: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    # The decoder is told each image's label, such as the speaker, which the codes then need not
+    # say: decoding takes codes and labels. The data must have labels. Default false.
+    conditional: bool = False
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Sizes of its own, by the names that they have in `model.encoder`."""
+        others = {"likelihood", "mixture_components", "time_jitter", "conditional"}
+        given = self.model_dump(exclude=others)
+        return {name: value for name, value in given.items() if value is not None}

@@ -17,11 +17,11 @@ import tensorflow as tf
 from models.arguments import checked, never_empty, require
 from models.exported import FACTS, SERVED
 from models.identity import codebook_sha256, identity_signature, release_of, release_table
+from models.medium import Medium
 from models.priors import Prior
 from models.sampling_signatures import sampling_signatures
 from models.vqvae import VQVAE
 
-Preprocess = Callable[[tf.Tensor], tf.Tensor]  # string [N] -> uint8 [N, H, W, C]
 # Serialized Examples [N] -> `image` uint8 [N, H, W, C] and, if there are labels, `label` int32
 # [N], -1 for none.
 Parse = Callable[[tf.Tensor], dict[str, tf.Tensor]]
@@ -66,7 +66,7 @@ def restore_vqvae(vqvae: VQVAE, directory: str) -> None:
 def export_release(
     vqvae: VQVAE,
     prior: Prior,
-    preprocess: Preprocess,
+    medium: Medium,
     preprocess_resources: object,
     parse: Parse,
     combined: str,
@@ -77,8 +77,8 @@ def export_release(
 
     Args:
         vqvae, prior: trained networks.
-        preprocess: encoded images to the pixels that the networks were trained on.
-        preprocess_resources: trackable object that owns what `preprocess` uses.
+        medium: what `encode` takes, and `decode` and `sample` give.
+        preprocess_resources: trackable object that owns what `medium.preprocess` uses.
         parse: of serialized transformed Examples.
         combined: directory for signatures encode, pixels, decode, sample and evaluate.
         release: directory for what `models.exported` names.
@@ -87,10 +87,11 @@ def export_release(
     sha256 = codebook_sha256(vqvae)
     with tempfile.TemporaryDirectory() as scratch:
         version = release_table(scratch)
-        encode = _encode(vqvae, preprocess, version)
+        encode = _encode(vqvae, medium, version)
         pixels = _pixels(vqvae, version)
-        decode, sample = _decode(vqvae), sampling_signatures(vqvae, prior)
-        identity = identity_signature(version, sha256)
+        decode = _decode(vqvae, prior.num_classes, medium)
+        sample = sampling_signatures(vqvae, prior, medium)
+        identity = identity_signature(version, sha256, medium.told)
         encoder = [*vqvae.encoder.variables, *vqvae.quantizer.variables]
         decoder = [*vqvae.decoder.variables, *vqvae.quantizer.variables]
         resources = {"preprocess": preprocess_resources, "release": version}
@@ -105,7 +106,7 @@ def export_release(
         tf.saved_model.save(
             _Exported(decoder, release=version),
             decode_folder,
-            signatures={"serving_default": decode, "identity": identity},
+            signatures={"serving_default": decode, **medium.signatures, "identity": identity},
             options=_FORWARD_ONLY,
         )
         tf.saved_model.save(
@@ -140,10 +141,11 @@ def export_release(
     Path(release, FACTS).write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
 
-def _encode(vqvae: VQVAE, preprocess: Preprocess, version: tf.lookup.StaticHashTable):
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "images")])
-    def encode(images):
-        codes = _codes(vqvae, preprocess(checked(images)))
+def _encode(vqvae: VQVAE, medium: Medium, version: tf.lookup.StaticHashTable):
+    # The argument is what the input is called.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, medium.encoded)])
+    def encode(encoded):
+        codes = _codes(vqvae, medium.preprocess(checked(encoded)))
         return {"codes": codes, "release": release_of(version, codes)}
 
     return encode
@@ -158,19 +160,35 @@ def _pixels(vqvae: VQVAE, version: tf.lookup.StaticHashTable):
     return pixels
 
 
-def _decode(vqvae: VQVAE):
+def _decode(vqvae: VQVAE, num_classes: int, medium: Medium):
+    """From codes, and of a conditional decoder from labels too."""
     spec = tf.TensorSpec([None, *vqvae.config.code_shape], tf.int32, "codes")
     last = vqvae.quantizer.num_codes - 1
 
-    @tf.function(input_signature=[spec])
-    def decode(codes):
-        codes = checked(codes)
+    def decoded(codes, requirements, *labels):
         # On a GPU a gather out of range would silently give zeros.
         valid = tf.reduce_all((codes >= 0) & (codes <= last))
-        with tf.control_dependencies([require(valid, f"codes must be 0 to {last}", codes)]):
-            return {"images": vqvae.decode(never_empty(codes))[: tf.shape(codes)[0]]}
+        requirements = [require(valid, f"codes must be 0 to {last}", codes), *requirements]
+        with tf.control_dependencies(requirements):
+            rows = [never_empty(each) for each in (codes, *labels)]
+            return medium.made(vqvae.decode(*rows)[: tf.shape(codes)[0]])
 
-    return decode
+    @tf.function(input_signature=[spec])
+    def decode(codes):
+        return decoded(checked(codes), [])
+
+    @tf.function(input_signature=[spec, tf.TensorSpec([None], tf.int32, "labels")])
+    def decode_for(codes, labels):
+        codes, labels = checked(codes), checked(labels)
+        counts = tf.shape(codes)[0], tf.shape(labels)[0]
+        known = f"labels must be -1 (not known) to {num_classes - 1}"
+        requirements = [
+            require(tf.equal(*counts), "labels must be as many as there are codes", counts),
+            require(tf.reduce_all((labels >= -1) & (labels < num_classes)), known, labels),
+        ]
+        return decoded(codes, requirements, labels)
+
+    return decode_for if vqvae.config.model.decoder.conditional else decode
 
 
 def _codes(vqvae: VQVAE, pixels):
@@ -181,9 +199,9 @@ def _evaluate(vqvae: VQVAE, prior: Prior, parse: Parse):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
     def evaluate(examples):
         parsed = parse(examples)
-        measured = vqvae.measure(parsed["image"])
+        unconditional = tf.fill([tf.shape(parsed["image"])[0]], -1)
+        measured = vqvae.measure(parsed["image"], parsed.get("label", unconditional))
         codes = tf.reshape(measured["codes"], [-1, *vqvae.config.code_shape])
-        unconditional = tf.fill([tf.shape(codes)[0]], -1)
         bits = -prior.log_prob(codes, unconditional) / tf.math.log(2.0)
         if prior.num_classes and "label" in parsed:
             # A label that training never saw says nothing.

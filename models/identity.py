@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -52,16 +53,25 @@ def release_of(version: tf.lookup.StaticHashTable, rows):
     return tf.fill([tf.shape(rows)[0]], number)
 
 
-def identity_signature(version: tf.lookup.StaticHashTable, sha256: str):
-    """Which codes a model makes or takes: what a client asks before it trusts them."""
+def identity_signature(
+    version: tf.lookup.StaticHashTable, sha256: str, told: Mapping[str, str] | None = None
+):
+    """Which codes a model makes or takes: what a client asks before it trusts them.
+
+    Args:
+        version: the release.
+        sha256: of the codebook.
+        told: further outputs, see `models.medium.Medium`.
+    """
 
     # Rows, though their values do not matter, so that requests can be batched like all others.
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "rows")])
     def identity(rows):
         rows = tf.ensure_shape(rows, [None])
+        words = {"codebook_sha256": sha256, **(told or {})}
         return {
             "release": release_of(version, rows),
-            "codebook_sha256": tf.fill([tf.shape(rows)[0]], sha256),
+            **{name: tf.fill([tf.shape(rows)[0]], word) for name, word in words.items()},
         }
 
     return identity

@@ -8,11 +8,12 @@ import tensorflow as tf
 
 from models import sampler
 from models.arguments import checked, never_empty, require
+from models.medium import Medium
 from models.priors import Prior
 from models.vqvae import VQVAE
 
 
-def sampling_signatures(vqvae: VQVAE, prior: Prior) -> dict[str, Callable]:
+def sampling_signatures(vqvae: VQVAE, prior: Prior, medium: Medium) -> dict[str, Callable]:
     """Signatures that draw images, by what is asked for besides labels and a seed."""
     code_shape = vqvae.config.code_shape
     plain = [
@@ -36,7 +37,8 @@ def sampling_signatures(vqvae: VQVAE, prior: Prior) -> dict[str, Callable]:
             name: never_empty(inputs.pop(name)) for name in ("labels", "codes") if name in inputs
         }
         codes = sampler.sample(prior, **rows, **inputs)
-        return {"images": vqvae.decode(codes)[:count], "codes": codes[:count]}
+        images = vqvae.decode(codes, rows["labels"])[:count]
+        return {**medium.made(images), "codes": codes[:count]}
 
     @tf.function(input_signature=plain)
     def sample(labels, seed, temperature):

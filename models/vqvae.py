@@ -11,11 +11,13 @@ from models.likelihoods import build_likelihood
 from models.memory import MOST_AT_ONCE, images_of_outputs
 from models.metrics import has_ssim
 from models.networks import build_decoder, build_encoder
+from models.networks.instance_norm import normalized_over_rows
 from models.part import WHOLE, Part
 from models.precision import state_dtype
 from models.quantizers import build_quantizer
 from models.seeded import seeded
 from models.ssim import ssim
+from models.time_jitter import jittered
 from models.updates import Updates
 
 
@@ -29,6 +31,7 @@ class VQVAE(keras.Model):
         data_variance: variance of pixel / 255 over the training images.
         seed: seed of the weights and of the codebook.
         recompute: spend time for memory in training (`models.recompute`).
+        num_classes: labels are 0 … num_classes - 1; what a conditional decoder needs to know.
 
     Example:
 
@@ -37,6 +40,9 @@ class VQVAE(keras.Model):
     >>> images = vqvae.decode(codes)     # int32 [N, h, w] -> uint8 [N, H, W, C]
 
     Codes are `[N, h, w, g]` where the quantizer makes g > 1 codes per position.
+
+    Where labels are an argument, int32 `[N]`, a conditional decoder must be given them, and no
+    other looks at them; one that is none of the classes, such as -1, is not known.
     """
 
     def __init__(
@@ -45,24 +51,33 @@ class VQVAE(keras.Model):
         data_variance: float,
         seed: int = 0,
         recompute: bool = False,
+        num_classes: int = 0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.config = config
         model = config.model
+        conditional = model.decoder.conditional
+        if conditional and num_classes < 1:
+            raise ValueError(f"a conditional decoder needs num_classes. Received: {num_classes}")
+        classes, given = (num_classes, [tf.constant([-1])]) if conditional else (0, [])
         with seeded(seed):
             self.encoder = build_encoder(model, recompute)
             self.quantizer = build_quantizer(model.quantizer, seed=seed)
             self.likelihood = build_likelihood(model.decoder, config.image.channels, data_variance)
-            self.decoder = build_decoder(model, self.likelihood.outputs_per_pixel, recompute)
+            outputs = self.likelihood.outputs_per_pixel
+            self.decoder = build_decoder(model, outputs, recompute, classes)
             # Built at once, so that the order of the random draws does not depend on the caller.
             self.encoder(tf.zeros([1, *config.image.hwc]))
-            self.decoder(tf.zeros([1, *config.code_grid, model.quantizer.embedding_dim]))
+            self.decoder(tf.zeros([1, *config.code_grid, model.quantizer.embedding_dim]), *given)
         self.built = True
 
     def encodings(self, images):
         """z_e(x). uint8 `[N, H, W, C]` -> float `[N, h, w, D]`."""
-        return self.encoder(tf.cast(images, state_dtype()) / 255.0 - 0.5)
+        x = tf.cast(images, state_dtype()) / 255.0 - 0.5
+        if self.config.model.encoder.instance_norm:
+            x = normalized_over_rows(x)
+        return self.encoder(x)
 
     def encode(self, images):
         """Codes of images. uint8 `[N, H, W, C]` -> int32 `[N, h, w]`."""
@@ -70,27 +85,38 @@ class VQVAE(keras.Model):
         def some(images):
             return self.quantizer(self.encodings(images)).codes
 
-        return self._of_any_number(some, images, self.config.code_shape, "int32")
+        return self._of_any_number(some, [images], self.config.code_shape, "int32")
 
-    def decode(self, codes):
+    def decode(self, codes, labels=None):
         """The mean images of codes. int `[N, h, w]` -> uint8 `[N, H, W, C]`."""
 
-        def some(codes):
-            return self.likelihood.images(self.parameters(codes))
+        def some(codes, *labels):
+            return self.likelihood.images(self.parameters(codes, *labels))
 
-        return self._of_any_number(some, codes, self.config.image.hwc, "uint8")
+        rows = [codes, *self._told(labels)]
+        return self._of_any_number(some, rows, self.config.image.hwc, "uint8")
 
-    def parameters(self, codes):
+    def parameters(self, codes, labels=None):
         """The likelihood's parameters given codes. int `[N, h, w]` -> float `[N, H, W, ...]`."""
-        return self.decoder(self.quantizer.lookup(codes))
+        return self.decoder(self.quantizer.lookup(codes), *self._told(labels))
 
-    def call(self, images, training: bool = False, part: Part = WHOLE) -> dict[str, tf.Tensor]:
+    def call(
+        self,
+        images,
+        training: bool = False,
+        part: Part = WHOLE,
+        labels=None,
+        jitter_key=None,
+    ) -> dict[str, tf.Tensor]:
         """Losses of a batch. Changes nothing: `updates` says what a step of training changes.
 
         Args:
             images: uint8 `[N, H, W, C]`.
             training: adds `statistics`.
             part: of the whole batch that `images` are.
+            labels: of the images, see above.
+            jitter_key: int64 `[2]`; which codes `time_jitter` replaces in training is a function of
+                it. None replaces none.
 
         Returns:
             `loss` (scalar, what is minimised: reconstruction + the quantizer's terms),
@@ -99,7 +125,11 @@ class VQVAE(keras.Model):
         """
         z = self.encodings(images)
         quantized, codes, losses, statistics = self.quantizer(z, training=training, part=part)
-        reconstruction = self.likelihood.loss(images, self.decoder(quantized))
+        jitter = self.config.model.decoder.time_jitter
+        if training and jitter and jitter_key is not None:
+            quantized = jittered(quantized, jitter, jitter_key, part)
+        decoded = self.decoder(quantized, *self._told(labels))
+        reconstruction = self.likelihood.loss(images, decoded)
         return {
             "loss": tf.add_n([reconstruction, *losses.values()]),
             "reconstruction_loss": reconstruction,
@@ -120,11 +150,12 @@ class VQVAE(keras.Model):
             *self.likelihood.updates(losses["reconstruction_loss"]),
         ]
 
-    def measure(self, images) -> dict[str, tf.Tensor]:
+    def measure(self, images, labels=None) -> dict[str, tf.Tensor]:
         """Per-image terms of every metric that the VQ-VAE alone decides.
 
         Args:
             images: uint8 `[N, H, W, C]`.
+            labels: of the images, see above.
 
         Returns:
             `codes` int32 `[N, h·w·g]`; `squared_error`, `pixel_square_sum`, `decoder_bits`
@@ -132,7 +163,7 @@ class VQVAE(keras.Model):
             `ssim` float32 `[N]`, but of images that are smaller than its window.
         """
         codes = self.encode(images)
-        parameters = self.parameters(codes)
+        parameters = self.parameters(codes, labels)
         x = tf.cast(images, tf.float32) / 255.0
         # The error of the image that a user gets, rounded to grey levels as it is.
         decoded = tf.cast(self.likelihood.images(parameters), tf.float32) / 255.0
@@ -145,9 +176,17 @@ class VQVAE(keras.Model):
             **({"ssim": ssim(x, decoded)} if has_ssim(self.config.image.hwc) else {}),
         }
 
+    def _told(self, labels) -> list:
+        """What the decoder is told besides codes: the labels, or nothing."""
+        if not self.config.model.decoder.conditional:
+            return []
+        if labels is None:
+            raise ValueError("labels must be given: the decoder is conditional. Received: None")
+        return [labels]
+
     def _of_any_number(self, function, rows, shape, dtype: str):
-        """`function(rows)`, in parts where a request's images would take too much memory."""
+        """`function(*rows)`, in parts where a request's images would take too much memory."""
         at_once = images_of_outputs(self.config, self.likelihood.outputs_per_pixel)
         if at_once == MOST_AT_ONCE:
-            return function(rows)
+            return function(*rows)
         return bounded(function, rows, at_once, shape, dtype)

@@ -22,6 +22,7 @@ _MODULES = {
         "components.evaluator.executor",
         "components.evaluator.metrics",
         "components.evaluator.frechet",
+        "components.evaluator.ratios",
     ),
     ids.PUSHER: ("components.pusher.executor",),
     ids.REPORT: ("pipeline.report.executor",),

@@ -17,7 +17,7 @@ from tfx.types import Channel
 from components.baseline.component import Baseline
 from components.data_gate.component import DataGate
 from components.data_gate.imported_schema import ImportedSchema
-from components.evaluator import feature_model
+from components.evaluator import alignments, feature_model
 from components.evaluator.component import ReconstructionEvaluator
 from components.example_gen import layout
 from components.example_gen.component import ImageExampleGen
@@ -54,7 +54,7 @@ class Run:
     """Where one run reads and writes, and how it relates to the releases before it.
 
     Attributes:
-        data: directory of image TFRecords, or its URI.
+        data: directory of TFRecords, or its URI.
         pipeline_root: directory of the artifacts.
         checkpoints: directory of the training checkpoints, or its URI.
         serving: the release store, or its URI.
@@ -108,12 +108,14 @@ def create_pipeline(
 
 def _components(config: Config, run: Run) -> list[BaseComponent]:
     image = config.data.image
+    audio = config.data.audio if config.data.kind == "audio" else None
     look = layout.input_config_for if run.data_at_hand else layout.undecided
     found = look(run.data)
     example_gen = ImageExampleGen(
         found.input_base,
         found.input_config,
         found.output_config,
+        audio=audio,
         fingerprint=run.data_fingerprint,
         features=config.data.features,
         max_rejected_fraction=config.data.max_rejected_fraction,
@@ -127,7 +129,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
     transform = ImageTransform(
         example_gen.outputs["examples"],
         data[1].outputs["schema"],
-        image=image.hwc,
+        kind=config.data.described,
         pixels=config.data.pixels,
         batch_size=config.data.transform_batch_size,
         code_version=code_of(ids.TRANSFORM),
@@ -140,6 +142,7 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         image_shape=image.hwc,
         baseline_version=run.baseline_version,
         code_version=code_of(ids.BASELINE),
+        audio=audio,
     )
     last_release = baseline.outputs["baseline_model"]
     begins_with = last_release if config.training.warm_start == "last_release" else None
@@ -166,10 +169,11 @@ def _components(config: Config, run: Run) -> list[BaseComponent]:
         config.gate,
         num_codes=config.model.quantizer.num_codes,
         codebooks=config.model.quantizer.depth,
-        image=image.hwc,
+        kind=config.data.described,
         batch_size=images_at_once(config.network, config.prior),
         baseline_model=last_release,
         features_fingerprint=_features(config, run),
+        phones_fingerprint=_phones(config, run),
         code_version=code_of(ids.EVALUATOR),
     ).with_id(ids.EVALUATOR)
     pusher = ReleasePusher(
@@ -237,6 +241,16 @@ def _features(config: Config, run: Run) -> str:
     return feature_model.fingerprint(uri)
 
 
+def _phones(config: Config, run: Run) -> str:
+    """Fingerprint of who says which phone when, where it can be looked at now."""
+    path = config.gate.phones
+    if path is None:
+        return ""
+    if run.data_at_hand:  # before hours of training, not after
+        alignments.read(path)
+    return alignments.fingerprint(path)
+
+
 def _views(config: Config) -> Views | None:
     """Of a training image, for the prior; None for the image alone."""
     stage = config.training.prior
@@ -280,6 +294,7 @@ def _prior_settings(config: Config, run: Run) -> PriorSettings:
     return PriorSettings(
         stage=config.training.prior,
         prior=config.prior,
+        kind=config.data.described,
         code_version=code_of(ids.TRAINERS["prior"]),
         **_shared_settings(config, run),
     )

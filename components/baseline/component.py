@@ -10,6 +10,7 @@ from tfx.types import Channel, component_spec, standard_artifacts
 
 from components.baseline.executor import Executor
 from components.release_store.release import LATEST
+from models.audio.config import AudioConfig
 
 
 class BaselineSpec(component_spec.ComponentSpec):
@@ -19,6 +20,7 @@ class BaselineSpec(component_spec.ComponentSpec):
         "serving_path": component_spec.ExecutionParameter(type=str),
         "baseline_version": component_spec.ExecutionParameter(type=int),
         "image_shape": component_spec.ExecutionParameter(type=str),
+        "audio": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {}
@@ -50,18 +52,22 @@ class Baseline(base_component.BaseComponent):
         image_shape: Sequence[int],
         baseline_version: int = LATEST,
         code_version: str = "",
+        audio: AudioConfig | None = None,
     ):
         """Args:
         serving_path: folder of the release store.
         image_shape: (H, W, C) of this run's images; only a release with the same is comparable.
         baseline_version: a version; 0 for none; -1 for the latest when the component runs.
         code_version: hash of our code, for the cache key.
+        audio: what this run's spectrograms are made with; only a release with the same is
+            comparable. None for images.
         """
         super().__init__(
             spec=BaselineSpec(
                 serving_path=serving_path,
                 baseline_version=baseline_version,
                 image_shape=json.dumps(list(image_shape)),
+                audio=audio.model_dump_json() if audio else "",
                 code_version=code_version,
                 baseline_model=Channel(type=standard_artifacts.Model),
             )

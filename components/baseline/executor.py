@@ -14,6 +14,7 @@ from components.baseline.artifact import BaselineInfo, write
 from components.errors import PipelineError
 from components.release_store import store as release_store
 from components.release_store.release import LATEST
+from models.audio.config import SPECTROGRAM
 
 NONE = 0  # compare with nothing
 
@@ -44,20 +45,24 @@ class Executor(base_executor.BaseExecutor):
         if version == NONE:
             info = BaselineInfo(NONE, "there was no release to compare with")
         else:
-            info = _copy(store, version, shape, path_utils.serving_model_dir(artifact.uri))
+            audio = json.loads(exec_properties["audio"] or "null")
+            info = _copy(store, version, shape, audio, path_utils.serving_model_dir(artifact.uri))
         write(artifact.uri, info)
         artifact.set_int_custom_property("version", info.version)
         artifact.set_string_custom_property("reason", info.reason)
 
 
-def _copy(store: str, version: int, image_shape: list[int], target: str) -> BaselineInfo:
+def _copy(
+    store: str, version: int, image_shape: list[int], audio: dict[str, Any] | None, target: str
+) -> BaselineInfo:
     """Copies a release's `evaluate` model to `target`, if there is one."""
     asked = None if version == LATEST else version
     with release_store.opened_if_any(store, asked, ["evaluate"]) as release:
         if release is None:
             return BaselineInfo(NONE, f"nothing has been released to {store} yet")
         io_utils.copy_dir(str(release.evaluate), target)
-        released_shape = (release.manifest.get("model") or {}).get("image")
+        facts = release.manifest.get("model") or {}
+        released_shape = facts.get("image")
         if released_shape != image_shape:
             return BaselineInfo(
                 NONE,
@@ -65,4 +70,19 @@ def _copy(store: str, version: int, image_shape: list[int], target: str) -> Base
                 f"this run's are {image_shape}",
                 copied=release.version,
             )
+        if other := _other_sound(facts.get("audio"), audio):
+            return BaselineInfo(
+                NONE, f"release {release.version} was made for {other}", copied=release.version
+            )
         return BaselineInfo(release.version, copied=release.version)
+
+
+def _other_sound(released: dict[str, Any] | None, own: dict[str, Any] | None) -> str:
+    """How the spectrograms of a release differ from this run's; empty if they do not."""
+    if own is None or released is None:
+        kinds = ["images" if each is None else "audio" for each in (released, own)]
+        return "" if kinds[0] == kinds[1] else f"{kinds[0]}, this run's data are {kinds[1]}"
+    for name in SPECTROGRAM:
+        if released.get(name) != own[name]:
+            return f"audio of {name} {released.get(name)}, this run's is {own[name]}"
+    return ""

@@ -12,6 +12,7 @@ from tfx.utils import json_utils
 
 from components.evaluator import executor
 from components.evaluator.gate import GateConfig
+from components.kinds import AudioKind, ImageKind
 
 
 class ReconstructionEvaluatorSpec(types.ComponentSpec):
@@ -21,10 +22,11 @@ class ReconstructionEvaluatorSpec(types.ComponentSpec):
         "gate": component_spec.ExecutionParameter(type=str),
         "num_codes": component_spec.ExecutionParameter(type=int),
         "codebooks": component_spec.ExecutionParameter(type=int),
-        "image": component_spec.ExecutionParameter(type=str),
+        "kind": component_spec.ExecutionParameter(type=str),
         "batch_size": component_spec.ExecutionParameter(type=int),
         "example_splits": component_spec.ExecutionParameter(type=str),
         "features_fingerprint": component_spec.ExecutionParameter(type=str),
+        "phones_fingerprint": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -42,7 +44,8 @@ class ReconstructionEvaluatorSpec(types.ComponentSpec):
 
 class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
     """Measures the metrics of models/metrics.py on the held-out split, overall and per label, and
-    Fréchet distances where the gate names a network for them.
+    Fréchet distances where the gate names a network for them. Of sound it also measures what is
+    heard (`components.evaluator.heard`).
 
     Outputs `evaluation` (TFMA results, read with `components.evaluator.results.read`) and
     `blessing` (a `BLESSED` or `NOT_BLESSED` file and TFX's custom properties).
@@ -57,12 +60,13 @@ class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
         model: types.BaseChannel,
         gate: GateConfig,
         num_codes: int,
-        image: tuple[int, int, int],
+        kind: ImageKind | AudioKind,
         baseline_model: types.BaseChannel | None = None,
         codebooks: int = 1,
         batch_size: int = 256,
         example_splits: tuple[str, ...] = ("eval",),
         features_fingerprint: str = "",
+        phones_fingerprint: str = "",
         code_version: str = "",
     ):
         """Makes the component.
@@ -72,13 +76,14 @@ class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
             model: the candidate, a SavedModel with the signature `evaluate`.
             gate: thresholds on the metrics of the whole split.
             num_codes: K, size of a codebook of the candidate.
-            image: H, W, C of the images.
+            kind: what the data are.
             baseline_model: the last release as `components.baseline` hands it out; where it
                 holds none, thresholds on change do not apply.
             codebooks: B, number of the candidate's codebooks.
             batch_size: images that a model is given at a time, which bounds the memory.
             example_splits: splits that are measured, together.
             features_fingerprint: changes with the network that `gate.features` names.
+            phones_fingerprint: changes with the file that `gate.phones` names.
             code_version: changes when the code does, so that no stale result is reused.
         """
         super().__init__(
@@ -89,10 +94,11 @@ class ReconstructionEvaluator(base_beam_component.BaseBeamComponent):
                 gate=gate.model_dump_json(),
                 num_codes=num_codes,
                 codebooks=codebooks,
-                image=json_utils.dumps(list(image)),
+                kind=kind.model_dump_json(),
                 batch_size=batch_size,
                 example_splits=json_utils.dumps(list(example_splits)),
                 features_fingerprint=features_fingerprint,
+                phones_fingerprint=phones_fingerprint,
                 code_version=code_version,
                 evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),

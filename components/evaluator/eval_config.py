@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
@@ -22,6 +22,7 @@ def eval_config(
     batch_size: int,
     codebooks: int = 1,
     incomparable: Collection[str] = (),
+    besides: Sequence[str] = (),
 ) -> tfma.EvalConfig:
     """What TFMA measures and checks: all metrics, overall and per label, against the gate.
 
@@ -33,6 +34,7 @@ def eval_config(
         codebooks: B, number of the candidate's codebooks.
         incomparable: metrics that the last release cannot be measured by, so that thresholds on
             their change do not apply.
+        besides: what is measured of the kind of data.
     """
     return tfma.EvalConfig(
         model_specs=[
@@ -50,7 +52,7 @@ def eval_config(
             tfma.MetricsSpec(
                 metrics=[
                     tfma.MetricConfig(
-                        **_metric(name, num_codes, image),
+                        **_metric(name, num_codes, image, besides),
                         # TFMA holds a plain `threshold` against every slice; the gate speaks
                         # of the whole split.
                         per_slice_thresholds=[
@@ -62,20 +64,28 @@ def eval_config(
                             )
                         ],
                     )
-                    for name in gate.measured(image, codebooks)
+                    for name in gate.measured(image, codebooks, besides)
                 ]
             )
         ],
     )
 
 
-def _metric(name: str, num_codes: int, image: tuple[int, int, int]) -> dict[str, str]:
+def _metric(
+    name: str, num_codes: int, image: tuple[int, int, int], besides: Sequence[str]
+) -> dict[str, str]:
     """What TFMA makes a metric of."""
     if name in FRECHET:
         return {
             "class_name": "FrechetMetric",
             "module": "components.evaluator.frechet",
             "config": json_utils.dumps({"name": name}),
+        }
+    if name in besides:
+        return {
+            "class_name": "RatioMetric",
+            "module": "components.evaluator.ratios",
+            "config": json_utils.dumps({"name": name, "known": list(besides)}),
         }
     return {
         "class_name": "ReconstructionMetric",

@@ -9,19 +9,21 @@ from typing import Any
 import apache_beam as beam
 import tensorflow_model_analysis as tfma
 from absl import logging
-from tensorflow.core.protobuf import saved_model_pb2
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_beam_executor
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components import baseline, contents, per_file
-from components.evaluator import feature_model, results
+from components.evaluator import alignments, confusion, feature_model, results
+from components.evaluator.besides import besides_of
+from components.evaluator.decoding import has_one_a_moment, signatures_of
 from components.evaluator.eval_config import SIGNATURE, eval_config
-from components.evaluator.extractors import HeldOut, extractors
-from components.evaluator.gate import GateConfig
+from components.evaluator.extractors import HEARD, HeldOut, extractors
+from components.evaluator.gate import PHONES, GateConfig
+from components.evaluator.phones import learned
+from components.kinds import read_kind
 
 # Metrics that need an output of the signature `evaluate` that it had not from the beginning.
 _ADDED = {"ssim": "ssim", "fid": "num_classes"}
@@ -46,28 +48,33 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         `baseline_reason` of both outputs say.
 
         Raises:
-            PipelineError: held-out images are damaged or not of the model's size.
+            PipelineError: held-out images are damaged or not of the model's size, or the gate
+                names a metric that these data do not have.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         version, reason = _baseline(input_dict.get("baseline_model", []))
         if not version:
             logging.warning("Thresholds on change are not checked: %s.", reason)
-        height, width, channels = json.loads(exec_properties["image"])
-        image, size = (height, width, channels), exec_properties["batch_size"]
+        kind = read_kind(exec_properties["kind"])
+        image, size = kind.shape, exec_properties["batch_size"]
         num_codes, codebooks = exec_properties["num_codes"], exec_properties["codebooks"]
         gate = GateConfig.model_validate_json(exec_properties["gate"])
-        names = gate.measured(image, codebooks)
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        used = {False: artifact_utils.get_single_instance(input_dict["model"])}
+        besides = besides_of(examples, kind, path_utils.serving_model_path(used[False].uri), gate)
+        names = gate.measured(image, codebooks, besides.names)
         if gate.features is not None:
             feature_model.check(gate.features, image)
-        used = {False: artifact_utils.get_single_instance(input_dict["model"])}
-        incomparable: list[str] = []
+        incomparable: dict[str, str] = {}
         if version:
             used[True] = artifact_utils.get_single_instance(input_dict["baseline_model"])
-            incomparable = _unknown_to(path_utils.serving_model_path(used[True].uri), names)
-            for name in incomparable:
-                logging.warning("%s is not compared: %s.", name, results.UNKNOWN % version)
+            incomparable = _unknown_to(
+                path_utils.serving_model_path(used[True].uri), names, version
+            )
+            for name, why in incomparable.items():
+                logging.warning("%s is not compared: %s.", name, why)
         config = tfma.utils.update_eval_config_with_defaults(
-            eval_config(gate, num_codes, image, size, codebooks, incomparable),
+            eval_config(gate, num_codes, image, size, codebooks, incomparable, besides.names),
             has_baseline=bool(version),
             rubber_stamp=True,  # without a release to compare with, only bounds count
         )
@@ -82,8 +89,28 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         ]
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
-        examples = artifact_utils.get_single_instance(input_dict["examples"])
         pixels = contents.read(examples.uri).pixels
+        shared = models[0] if len(models) == 1 else models
+        phones = None
+        if gate.phones is not None and besides.sound is not None:
+            phones = learned(
+                self._make_beam_pipeline,
+                examples,
+                besides.sound,
+                {
+                    model.model_name: model.model_path
+                    for model in models
+                    if has_one_a_moment(model.model_path)
+                },
+                alignments.read(gate.phones),
+                size,
+                evaluation.uri,
+            )
+        evaluators = tfma.default_evaluators(eval_shared_model=shared, eval_config=config)
+        writers = tfma.default_writers(evaluation.uri, shared, config)
+        if besides.judge is not None:
+            evaluators.append(confusion.evaluator(HEARD, config.model_specs[0].name))
+            writers.append(confusion.writer(evaluation.uri))
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
@@ -91,12 +118,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | "Spread" >> beam.Reshuffle()
                 | "Read" >> beam.ParDo(HeldOut(size, image, pixels))
                 | tfma.ExtractEvaluateAndWriteResults(
-                    eval_shared_model=models[0] if len(models) == 1 else models,
+                    eval_shared_model=shared,
                     eval_config=config,
-                    extractors=extractors(models, config, image, gate.features),
-                    output_path=evaluation.uri,
+                    extractors=extractors(models, config, image, gate.features, besides, phones),
+                    evaluators=evaluators,
+                    writers=writers,
                 )
             )
+        if besides.judge is not None:
+            confusion.collect(evaluation.uri)
         _bless(evaluation, blessing, used)
         for artifact in (evaluation, blessing):
             artifact.set_int_custom_property("baseline_version", version)
@@ -135,12 +165,21 @@ def _bless(
     )
 
 
-def _unknown_to(saved_model: str, names: list[str]) -> list[str]:
-    """Of the metrics those that a release, made before there were these, does not return."""
-    with fileio.open(os.path.join(saved_model, "saved_model.pb"), "rb") as file:
-        saved = saved_model_pb2.SavedModel.FromString(file.read())
-    outputs = saved.meta_graphs[0].signature_def[SIGNATURE].outputs
-    return [name for name in names if name in _ADDED and _ADDED[name] not in outputs]
+def _unknown_to(saved_model: str, names: list[str], version: int) -> dict[str, str]:
+    """Of the metrics those that the last release cannot be measured by, and why."""
+    signatures = signatures_of(saved_model)
+    outputs = signatures[SIGNATURE].outputs
+    found = {
+        name: results.UNKNOWN % version
+        for name in names
+        if name in _ADDED and _ADDED[name] not in outputs
+    }
+    converted = [name for name in names if name.startswith("conversion_")]
+    if converted and "labels" not in signatures["decode"].inputs:
+        found |= dict.fromkeys(converted, f"the decoder of release {version} is not told speakers")
+    if set(PHONES) & set(names) and not has_one_a_moment(saved_model):
+        found |= dict.fromkeys(PHONES, f"release {version} has several codes a moment")
+    return found
 
 
 def _baseline(artifacts: list[types.Artifact]) -> tuple[int, str]:

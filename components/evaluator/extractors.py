@@ -11,7 +11,10 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
 from components import features, per_file
+from components.evaluator.besides import Besides
 from components.evaluator.features import BATCH, NAMES, Featured, batch_number
+from components.evaluator.heard import Heard
+from components.evaluator.phones import Phones
 from components.features import Pixels
 from components.record_files import encode_examples
 from components.stored_images import parser
@@ -19,6 +22,8 @@ from models.device import full_float32
 
 # Output that tells the metrics not to follow how often each code was used.
 COUNT_CODES = "count_codes"
+# The stage behind which predictions say what was heard.
+HEARD = "ExtractHeard"
 
 _OVERALL = ()
 # Of the signature `evaluate`.
@@ -34,6 +39,8 @@ def extractors(
     config: tfma.EvalConfig,
     image: tuple[int, int, int],
     features_uri: str | None = None,
+    besides: Besides | None = None,
+    phones: Phones | None = None,
 ) -> list[tfma.extractors.Extractor]:
     """From the batches of `HeldOut` to predictions for each slice.
 
@@ -46,14 +53,20 @@ def extractors(
         config: of TFMA.
         image: H, W, C.
         features_uri: of the network in whose features Fréchet distances are measured, if any.
+        besides: what the kind of data is measured by.
+        phones: of each model's codes, where they are measured.
     """
     paths = {model.model_name: model.model_path for model in models}
-    featured = [] if features_uri is None else [Featured(paths, features_uri, image)]
+    added: dict[str, beam.DoFn] = {}
+    if features_uri is not None:
+        added["ExtractFeatures"] = Featured(paths, features_uri, image)
+    if besides is not None and besides.sound is not None:
+        added[HEARD] = Heard(paths, besides.sound, besides.judge, phones)
     return [
         tfma.extractors.PredictionsExtractor(
             eval_config=config, eval_shared_model=models[0] if len(models) == 1 else models
         ),
-        *(tfma.extractors.Extractor("ExtractFeatures", beam.ParDo(each)) for each in featured),
+        *(tfma.extractors.Extractor(name, beam.ParDo(each)) for name, each in added.items()),
         # The metrics run after the stage of this name.
         tfma.extractors.Extractor(
             tfma.extractors.SLICE_KEY_EXTRACTOR_STAGE_NAME, beam.FlatMap(_sliced)

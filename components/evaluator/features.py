@@ -14,6 +14,7 @@ import tensorflow_model_analysis as tfma
 from apache_beam.utils import shared
 
 from components import features
+from components.evaluator.decoding import decoded, known_labels, pixels_of
 from components.evaluator.feature_model import FeatureModel
 from components.stored_images import parser
 from models.device import full_float32
@@ -81,21 +82,14 @@ class Featured(beam.DoFn):
         for name, model in self._loaded.models.items():
             outputs = predictions.get(name, predictions)
             found = {**outputs, ORIGINALS: originals}
-            found[RECONSTRUCTIONS] = network(_reconstructed(model, outputs["codes"]))
+            # A label that training never saw says nothing.
+            known = known_labels(outputs, labels)
+            found[RECONSTRUCTIONS] = network(pixels_of(decoded(model, outputs["codes"], known)))
             if "num_classes" in outputs:
-                # A label that training never saw says nothing.
-                known = np.where(labels < np.max(outputs["num_classes"]), labels, features.NO_LABEL)
                 found[SAMPLES] = network(_sampled(model, known, batch))
             added[name] = found
         whole = added if len(added) > 1 else next(iter(added.values()))
         yield {**extracts, tfma.PREDICTIONS_KEY: whole}
-
-
-def _reconstructed(model: Any, codes: np.ndarray) -> np.ndarray:
-    decode = model.signatures["decode"]
-    shape = decode.structured_input_signature[1]["codes"].shape[1:]
-    codes = tf.reshape(tf.cast(codes, tf.int32), [len(codes), *shape])
-    return decode(codes=codes)["images"].numpy()
 
 
 def _sampled(model: Any, labels: np.ndarray, batch: int) -> np.ndarray:
@@ -104,4 +98,4 @@ def _sampled(model: Any, labels: np.ndarray, batch: int) -> np.ndarray:
         seed=tf.constant(batch, tf.int64),
         temperature=tf.constant(_TEMPERATURE),
     )
-    return drawn["images"].numpy()
+    return pixels_of(drawn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, FiniteFloat, model_validator
@@ -12,13 +13,23 @@ from models.metrics import METRICS, formulas, is_metric
 # Fréchet distances of reconstructions and of samples, and the number of images they are of: what
 # is measured besides where there are features.
 FRECHET = ("rfid", "fid", "fid_images")
+# What is measured besides of speech, and where the decoder can be told whose voice it makes.
+SPEECH = ("stoi", "log_spectral_distance", "bits_per_second", "code_bits_per_second")
+CONVERSION = ("speaker_accuracy", "conversion_target", "conversion_source", "conversion_content")
+# Of speech whose phones are known.
+PHONES = ("phoneme_accuracy", "phoneme_majority")
+# All that is measured where the configuration has what it takes.
+BESIDES = (*FRECHET, *SPEECH, *CONVERSION, *PHONES)
 # The direction in which a metric gets better. The rest describe the data and the codebook: they
 # have no better or worse, so they are not compared with the last release.
 LOWER_IS_BETTER = frozenset(
     {"nmse", "prior_bits_per_code", "prior_bits_per_code_given_label", "bits_per_dim"}
-    | {"rfid", "fid"}
+    | {"rfid", "fid", "log_spectral_distance", "bits_per_second", "conversion_source"}
 )
-HIGHER_IS_BETTER = frozenset({"psnr", "ssim", "code_usage", "perplexity"})
+HIGHER_IS_BETTER = frozenset(
+    {"psnr", "ssim", "code_usage", "perplexity"}
+    | {"stoi", "conversion_target", "conversion_content", "phoneme_accuracy"}
+)
 
 
 class Threshold(Section):
@@ -49,6 +60,10 @@ class GateConfig(Section):
     # Folder or URI of a SavedModel, images to features, in which the Fréchet distances `rfid` and
     # `fid` are measured; docs/configuration.md says what it must have. Default none: neither is.
     features: str | None = None
+    # File or URI of the phones of utterances, such as the phones.json that `vqvae data speech`
+    # writes; with it `phoneme_accuracy` is measured, of sound with one code a moment. Default
+    # none: it is not.
+    phones: str | None = None
 
     @model_validator(mode="after")
     def _known_metrics(self) -> GateConfig:
@@ -59,14 +74,25 @@ class GateConfig(Section):
                 raise ValueError(
                     f"{name} needs gate.features, a SavedModel that makes features of images"
                 )
-            if not is_metric(name) and name not in FRECHET:
-                known = ", ".join((*METRICS, *FRECHET))
+            if name in PHONES and self.phones is None:
+                raise ValueError(f"{name} needs gate.phones, a file of who says which phone when")
+            if not is_metric(name) and name not in BESIDES:
+                known = ", ".join((*METRICS, *BESIDES))
                 raise ValueError(f"unknown metric {name!r}; known: {known}")
         for metric, threshold in self.thresholds.items():
             if threshold.worse_by is not None and metric not in LOWER_IS_BETTER | HIGHER_IS_BETTER:
                 raise ValueError(f"{metric} is neither better nor worse; use min or max")
         return self
 
-    def measured(self, image: tuple[int, int, int], codebooks: int) -> list[str]:
-        """Names of all metrics of a model of so many codebooks, for images of H, W and C."""
-        return [*formulas(image, codebooks), *(FRECHET if self.features is not None else ())]
+    def measured(
+        self, image: tuple[int, int, int], codebooks: int, besides: Sequence[str] = ()
+    ) -> list[str]:
+        """Names of all metrics of a model.
+
+        Args:
+            image: H, W, C.
+            codebooks: of the model.
+            besides: what is measured of the kind of data (`components.evaluator.speech`).
+        """
+        frechet = FRECHET if self.features is not None else ()
+        return [*formulas(image, codebooks), *frechet, *besides]

@@ -68,7 +68,7 @@ def record_gate(
     measured: Sequence[str],
     version: int,
     reason: str,
-    incomparable: Sequence[str] = (),
+    incomparable: Mapping[str, str] | None = None,
 ) -> None:
     """Stores, beside TFMA's results, what they were held against.
 
@@ -77,14 +77,14 @@ def record_gate(
         gate: the thresholds.
         measured: names of all metrics.
         version: of the release that was compared with; 0 and the reason where there was none.
-        incomparable: metrics that this release does not know.
+        incomparable: metrics that this release cannot be measured by, and why.
     """
     record = {
         "gate": gate.model_dump(mode="json"),
         "metrics": list(measured),
         "baseline_version": version,
         "baseline_reason": reason,
-        "incomparable": list(incomparable),
+        "incomparable": dict(incomparable or {}),
     }
     with fileio.open(os.path.join(evaluation_uri, _GATE_FILE), "w") as file:
         file.write(json.dumps(record, indent=2, sort_keys=True) + "\n")
@@ -109,7 +109,9 @@ def read(evaluation_uri: str) -> Evaluation:
     slices = _slices(evaluation_uri, measured)
     candidate = tfma.CANDIDATE_KEY if version else _NO_MODEL_NAME
     metrics = slices.get((candidate, None), dict.fromkeys(measured, math.nan))
-    unknown = dict.fromkeys(record.get("incomparable", ()), UNKNOWN % version)
+    unknown = record.get("incomparable", {})
+    if isinstance(unknown, list):  # as an earlier version wrote it, without reasons
+        unknown = dict.fromkeys(unknown, UNKNOWN % version)
     baseline = slices.get((tfma.BASELINE_KEY, None)) if version else None
     if baseline is not None:
         baseline = {

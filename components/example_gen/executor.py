@@ -23,10 +23,14 @@ from components import features, per_file
 from components.contents import Contents, SplitContents, merged
 from components.durable_files import UNFINISHED
 from components.errors import PipelineError, after
-from components.example_gen import input_files, rejected_list, settings
-from components.example_gen.config import FeatureNames
+from components.example_gen import input_files, label_names, rejected_list, settings
+from components.example_gen.audio_check import AudioCheck
+from components.example_gen.check import Check
+from components.example_gen.config import FeatureNames, Fields
+from components.example_gen.image_check import ImageCheck
 from components.example_gen.records import FileResult, InputFile, Split, sort_records
 from components.example_gen.rejection import Rejection
+from models.audio.config import AudioConfig
 
 # Folders of the Examples artifact beside `Split-<name>`.
 REJECTED = "rejected"
@@ -37,7 +41,7 @@ _LOGGER = logging.getLogger("vqvae.data")
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Reads TFRecords of tf.train.Example, keeps what has a usable image, reports the rest."""
+    """Reads TFRecords of tf.train.Example, keeps what is usable, reports the rest."""
 
     def Do(
         self,
@@ -50,7 +54,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         `rejected/summary.json` holds the counts, `rejected/records-*.jsonl` one line per record
         left out, a `Rejection`. The list is also kept outside of the artifact, which TFX removes
         when the run is stopped here. The artifact's custom properties `num_records` and
-        `num_rejected` repeat the totals.
+        `num_rejected` repeat the totals; `label_names` are those that lie beside the data.
 
         Raises:
             PipelineError: without input files, for files that are damaged or change meanwhile,
@@ -75,11 +79,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
 
         own = settings.read(exec_properties)
-        feature_names = FeatureNames(**own["features"])
+        check = _check(own)
         found = input_files.find(input_base, input_config.splits)
         files = _input_files(found, output_config)
         try:
-            results = self._sort(files, feature_names, artifact, int(own["records_per_file"]))
+            results = self._sort(files, check, artifact, int(own["records_per_file"]))
             rejected = os.path.join(artifact.uri, REJECTED)
             listed = rejected_list.keep(rejected, own["rejected_path"])
             _raise_if_damaged(results)
@@ -94,7 +98,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             with fileio.open(os.path.join(rejected, "summary.json"), "w") as file:
                 json.dump(summary, file, indent=2)
             _raise_if_too_many(results, own["max_rejected_fraction"], input_base, listed)
-            _raise_if_unlabelled(results, feature_names, input_base)
+            _raise_if_unlabelled(results, check.names, input_base)
             _raise_if_empty(results, names, input_base)
             _tell_lacking_classes(results, input_base)
             _contents(results, names).write(artifact.uri)
@@ -107,11 +111,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             raise
         artifact.set_int_custom_property("num_records", summary["records"])
         artifact.set_int_custom_property("num_rejected", summary["rejected"])
+        if told := label_names.label_names(input_base):
+            artifact.set_string_custom_property(label_names.PROPERTY, told)
 
     def _sort(
         self,
         files: list[InputFile],
-        names: FeatureNames,
+        check: Check,
         artifact: types.Artifact,
         records_per_file: int,
     ) -> list[FileResult]:
@@ -119,10 +125,18 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _remove(scratch_uri)
         for folder in (REJECTED, UNFINISHED, *(f"Split-{split.name}" for split in _splits(files))):
             fileio.makedirs(os.path.join(artifact.uri, folder))
-        sort = beam.Map(_sort_file, names, artifact.uri, records_per_file)
+        sort = beam.Map(_sort_file, check, artifact.uri, records_per_file)
         told = per_file.lines(self._make_beam_pipeline, files, sort, scratch_uri)
         _remove(scratch_uri)
         return sorted(map(FileResult.from_json, told), key=lambda result: result.path)
+
+
+def _check(own: dict[str, Any]) -> Check:
+    """Of the kind of data that the settings tell."""
+    names = FeatureNames(**own["features"])
+    if not own["audio"]:
+        return ImageCheck(names.of("image"))
+    return AudioCheck(names.of("audio"), AudioConfig.model_validate_json(own["audio"]))
 
 
 def _contents(results: list[FileResult], splits: Iterable[str]) -> Contents:
@@ -134,10 +148,10 @@ def _contents(results: list[FileResult], splits: Iterable[str]) -> Contents:
     return Contents(splits={split: merged(held) for split, held in parts.items()})
 
 
-def _sort_file(source: InputFile, names: FeatureNames, uri: str, records_per_file: int) -> str:
+def _sort_file(source: InputFile, check: Check, uri: str, records_per_file: int) -> str:
     return sort_records(
         source,
-        names,
+        check,
         split_uri=lambda name: os.path.join(uri, f"Split-{name}"),
         rejected_uri=os.path.join(uri, REJECTED),
         scratch_uri=os.path.join(uri, UNFINISHED),
@@ -149,6 +163,7 @@ def _input_files(
     found: input_files.InputFiles, output_config: example_gen_pb2.Output
 ) -> list[InputFile]:
     partition = output_config.split_config
+    # By `image` is meant what is encoded in a record, whatever it is.
     if partition.partition_feature_name not in ("", features.IMAGE):
         raise PipelineError(
             "ImageExampleGen: output_config can partition by the whole record or by "
@@ -225,7 +240,7 @@ def _first(results: list[FileResult]) -> Rejection:
     return next(result.first[reason] for result in results if reason in result.first)
 
 
-def _raise_if_unlabelled(results: list[FileResult], names: FeatureNames, input_base: str) -> None:
+def _raise_if_unlabelled(results: list[FileResult], names: Fields, input_base: str) -> None:
     """Labels that were named but are in no record are a mistake, not images without labels."""
     if names.label == features.LABEL or any(result.labelled for result in results):
         return
@@ -243,11 +258,11 @@ def _raise_if_empty(results: list[FileResult], names: list[str], input_base: str
     empty = [name for name in names if not written[name]]
     if empty:
         records = sum(result.records for result in results)
-        unusable = written.total() < records
+        unusable = any(result.rejected for result in results)
         left_out = f"; left out was {_first(results)}" if unusable else ""
         raise PipelineError(
             f"ImageExampleGen: split {empty[0]!r} of {input_base} is empty: none of {records:,} "
-            f"records ({written.total():,} usable) belongs to it{left_out}; give it images"
+            f"records ({written.total():,} usable) belongs to it{left_out}; give it some"
         )
 
 
@@ -263,7 +278,7 @@ def _tell_lacking_classes(results: list[FileResult], input_base: str) -> None:
             few = ", ".join(map(str, lacking[:_CLASSES_NAMED]))
             more = f" and {len(lacking) - _CLASSES_NAMED:,} more" * (len(lacking) > _CLASSES_NAMED)
             _LOGGER.warning(
-                "%s has no image of class %s%s, which another split of %s has",
+                "%s has no record of class %s%s, which another split of %s has",
                 split,
                 few,
                 more,

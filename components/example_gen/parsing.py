@@ -1,15 +1,14 @@
-"""Examples of images as others write them: any feature names, labels as numbers or as text."""
+"""Examples as others write them: any feature names, labels as numbers or as text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from components import features
-from components.example_gen.config import FeatureNames
-from models import images
+from components.example_gen.config import Fields
 
 # Beyond it a float32 does not tell a whole number from its neighbour.
 _LARGEST_EXACT_FLOAT = 2.0**24
@@ -30,13 +29,13 @@ _SHOWN = 60  # characters of a value in a message
 class Parsed(NamedTuple):
     """A batch of N Examples, as tensors."""
 
-    images: tf.Tensor  # string [N], encoded; empty where there is none
+    payloads: tf.Tensor  # string [N], encoded; empty where there is none
     labels: tf.Tensor  # int64 [N], NO_LABEL where there is none
     has_label: tf.Tensor  # bool [N], whether there is a value
-    usable: tf.Tensor  # bool [N], as far as can be told without decoding the image
+    usable: tf.Tensor  # bool [N], as far as can be told without decoding the payload
 
 
-def label_type(record: bytes, names: FeatureNames) -> tf.DType:
+def label_type(record: bytes, names: Fields) -> tf.DType:
     """The type of an Example's label: int64, float32 or string; int64 where there is none."""
     try:
         found = _features(record)
@@ -45,7 +44,7 @@ def label_type(record: bytes, names: FeatureNames) -> tf.DType:
     return _TYPES.get(_kind(found, names.label), tf.int64)
 
 
-def parse(records: tf.Tensor, names: FeatureNames, label_type: tf.DType) -> Parsed:
+def parse(records: tf.Tensor, names: Fields, label_type: tf.DType) -> Parsed:
     """Parses Examples whose labels are of one type, inside or outside of a graph.
 
     Args:
@@ -54,15 +53,15 @@ def parse(records: tf.Tensor, names: FeatureNames, label_type: tf.DType) -> Pars
         label_type: int64, float32 or string.
 
     Raises:
-        tf.errors.InvalidArgumentError: when run, if one of them is no Example, its image is not
+        tf.errors.InvalidArgumentError: when run, if one of them is no Example, its payload is not
             one value of bytes, or its label is of another type.
     """
     spec = {
-        names.image: tf.io.FixedLenFeature([], tf.string, default_value=""),
+        names.payload: tf.io.FixedLenFeature([], tf.string, default_value=""),
         names.label: tf.io.RaggedFeature(label_type),
     }
     parsed = tf.io.parse_example(records, spec)
-    encoded, ragged = parsed[names.image], parsed[names.label]
+    encoded, ragged = parsed[names.payload], parsed[names.label]
     counts, firsts = ragged.row_lengths(), ragged.row_starts()
     has_label = counts > 0
     values, exact = _whole_numbers(ragged.values)
@@ -74,37 +73,56 @@ def parse(records: tf.Tensor, names: FeatureNames, label_type: tf.DType) -> Pars
     return Parsed(encoded, labels, has_label, fits & (encoded != b""))
 
 
-def is_canonical(names: FeatureNames, label_type: tf.DType) -> bool:
+def is_canonical(names: Fields, label_type: tf.DType) -> bool:
     """Whether usable Examples need no change but for `source`, which each may have or not."""
-    return names == FeatureNames() and label_type == tf.int64
+    return names.are_ours and label_type == tf.int64
 
 
 def has_source(record: bytes) -> bool:
-    """Whether a usable Example says, beside its image, which file that came from."""
+    """Whether a usable Example says, beside its payload, which file that came from."""
     return _SOURCE_ENTRY in record
 
 
-def canonical(record: bytes, names: FeatureNames, label: int) -> bytes:
-    """A usable Example with our own names: `image`, and `label` as int64 where it has one.
+def canonical(record: bytes, names: Fields, label: int) -> bytes:
+    """A usable Example with our own names, and `label` as int64 where it has one.
 
     `source` is taken off: it is there for messages, and differs for every record. All other
     features stay as they are.
     """
     example = tf.train.Example.FromString(record)
     found = example.features.feature
-    (image,) = found[names.image].bytes_list.value
+    (payload,) = found[names.payload].bytes_list.value
     labelled = _kind(found, names.label) != "" and _count(found[names.label]) > 0
-    for name in {names.image, names.label, features.IMAGE, features.LABEL, features.SOURCE}:
+    for name in {names.payload, names.label, names.own, features.LABEL, features.SOURCE}:
         if name in found:
             del found[name]
-    found[features.IMAGE].bytes_list.value[:] = [image]
+    found[names.own].bytes_list.value[:] = [payload]
     if labelled:
         found[features.LABEL].int64_list.value[:] = [label]
     return example.SerializeToString(deterministic=True)
 
 
+def replaced(record: bytes, values: Mapping[str, bytes | int]) -> bytes:
+    """An Example with some features of one value each set anew."""
+    example = tf.train.Example.FromString(record)
+    for name, value in values.items():
+        feature = example.features.feature[name]
+        feature.Clear()
+        if isinstance(value, bytes):
+            feature.bytes_list.value[:] = [value]
+        else:
+            feature.int64_list.value[:] = [value]
+    return example.SerializeToString(deterministic=True)
+
+
+def payload_of(record: bytes, names: Fields) -> bytes:
+    """What is encoded in a usable Example."""
+    (payload,) = _features(record)[names.payload].bytes_list.value
+    return payload
+
+
 def source_of(record: bytes) -> str:
-    """The file that the image came from, if the record tells; for the rare."""
+    """The file that the payload came from, if the record tells; for the rare."""
     try:
         values = _features(record)[features.SOURCE].bytes_list.value
     except Exception:  # no Example, or without one
@@ -127,26 +145,32 @@ def describe(record: bytes) -> str:
     return ", ".join(listed[:_LISTED]) + more or "no features"
 
 
-def reason_unusable(record: bytes, names: FeatureNames) -> tuple[str, str]:
-    """Why a record cannot be used, in a few words, and what it holds instead, perhaps nothing."""
+def reason_unusable(
+    record: bytes, names: Fields, undecodable: Callable[[bytes], tuple[str, str] | None]
+) -> tuple[str, str]:
+    """Why a record cannot be used, in a few words, and what it holds instead, perhaps nothing.
+
+    Args:
+        record: serialized.
+        names: of the features.
+        undecodable: the same of a payload; None for one that can be used.
+    """
     if not record:
         return "empty record", ""
     try:
         found = _features(record)
     except Exception:
         return "not a tf.train.Example", ""
-    kind = _kind(found, names.image)
+    kind = _kind(found, names.payload)
     if kind != "bytes_list":
-        image = f"`{names.image}`"
-        reason = f"{image} is not a bytes feature" if kind else f"no feature {image}"
+        payload = f"`{names.payload}`"
+        reason = f"{payload} is not a bytes feature" if kind else f"no feature {payload}"
         return reason, f"there are {describe(record)}{_suggestion(found, names)}"
-    values = found[names.image].bytes_list.value
+    values = found[names.payload].bytes_list.value
     if len(values) != 1:
-        return f"`{names.image}` does not hold exactly one value", ""
-    return _reason_label_unusable(found, names.label) or (
-        images.reason_unusable(values[0]) or "cannot be parsed",
-        "",
-    )
+        return f"`{names.payload}` does not hold exactly one value", ""
+    wrong = _reason_label_unusable(found, names.label) or undecodable(values[0])
+    return wrong or ("cannot be parsed", "")
 
 
 def _reason_label_unusable(
@@ -179,8 +203,8 @@ def _whole_numbers(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return values, tf.ones_like(values, tf.bool)
 
 
-def _suggestion(found: Mapping[str, tf.train.Feature], names: FeatureNames) -> str:
-    """Which feature the image probably is: of the bytes the longest."""
+def _suggestion(found: Mapping[str, tf.train.Feature], names: Fields) -> str:
+    """Which feature the payload probably is: of the bytes the longest."""
     lengths = {
         name: len(value.bytes_list.value[0])
         for name, value in found.items()
@@ -188,7 +212,7 @@ def _suggestion(found: Mapping[str, tf.train.Feature], names: FeatureNames) -> s
     }
     if not lengths:
         return ""
-    settings = f"; set data.features.image={max(lengths, key=lengths.__getitem__)}"
+    settings = f"; set data.features.{names.own}={max(lengths, key=lengths.__getitem__)}"
     if names.label not in found:
         labels = [name for name, value in found.items() if _may_be_label(name, value)]
         settings += f" and data.features.label={min(labels)}" if labels else ""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import tensorflow as tf
@@ -17,15 +16,11 @@ from tfx.dsl.io import fileio
 from components import durable_files, features
 from components.contents import FileContents
 from components.example_gen import parsing, record_file
-from components.example_gen.config import FeatureNames
-from components.example_gen.halving import by_halves
+from components.example_gen.check import UNUSABLE, Check
 from components.example_gen.rejection import Rejection
-from models import images
 
 _BATCH = 64  # records in memory at a time, still encoded; as many again are read ahead
-_DECODERS = min(os.cpu_count() or 1, 16)  # images decoded at a time
 _FILE_BYTES = 2**28  # a big input file becomes several, so that later steps run parallel
-_UNUSABLE = -1
 # Labels of a split that are remembered: numbers that are no classes may be as many as records.
 _MOST_CLASSES = 10_000
 
@@ -56,7 +51,8 @@ class FileResult:
     path: str
     records: int = 0
     labelled: int = 0  # of those that are written, with a label or NO_LABEL in its place
-    written: Counter[str] = field(default_factory=Counter)  # split -> records
+    # Split -> records; of audio the windows of its recordings.
+    written: Counter[str] = field(default_factory=Counter)
     # Split -> name of a file -> what is in it.
     files: dict[str, dict[str, FileContents]] = field(default_factory=dict)
     classes: dict[str, list[int]] = field(default_factory=dict)  # split -> the first labels, sorted
@@ -88,7 +84,7 @@ class FileResult:
 
 def sort_records(
     source: InputFile,
-    names: FeatureNames,
+    check: Check,
     split_uri: Callable[[str], str],
     rejected_uri: str,
     scratch_uri: str,
@@ -98,11 +94,11 @@ def sort_records(
 
     Files are written in `scratch_uri` and moved when whole, so that a worker that is killed and
     tried again leaves neither halves nor doubles. Memory is bounded by twice `_BATCH` encoded
-    records and `_DECODERS` decoded ones.
+    records, and what the check decodes of them.
 
     Args:
         source: the file.
-        names: of the features in it; what is written has our own (`parsing.canonical`).
+        check: of the records, and what is written of those that can be used.
         split_uri: split name -> directory of its files.
         rejected_uri: directory of the JSON lines, a `Rejection` for each rejected record.
         scratch_uri: directory for unfinished files, on the same file system.
@@ -120,22 +116,20 @@ def sort_records(
         for batch in record_file.batches(source.path, _BATCH):
             records = batch.numpy()
             result.features = result.features or parsing.describe(records[0])
-            found = _sort(batch, len(split_names), source.partition_feature, names)
-            result.labelled += int(np.count_nonzero(found.has_label & (found.buckets != _UNUSABLE)))
-            columns = (found.buckets, found.labels, found.canonical)
-            for record, bucket, label, is_canonical in zip(
-                records, *(column.tolist() for column in columns), strict=True
-            ):
-                if bucket == _UNUSABLE:
-                    rejected.write(_rejection(record, names, result))
+            found = check.sort(batch, len(split_names), bool(source.partition_feature))
+            usable = found.buckets != UNUSABLE
+            result.labelled += int(np.count_nonzero(found.has_label & usable))
+            columns = (found.buckets.tolist(), found.labels.tolist(), found.written)
+            for record, bucket, label, written in zip(records, *columns, strict=True):
+                if bucket == UNUSABLE:
+                    rejected.write(_rejection(record, check, result))
                 else:
-                    if not is_canonical or parsing.has_source(record):
-                        record = parsing.canonical(record, names, label)
                     name = split_names[bucket]
-                    result.written[name] += 1
+                    result.written[name] += len(written)
                     if label != features.NO_LABEL and len(classes[name]) < _MOST_CLASSES:
                         classes[name].add(label)
-                    files[name].write(record)
+                    for each in written:
+                        files[name].write(each)
                 result.records += 1
     except record_file.DamagedFile as error:
         result.error = str(error)
@@ -147,61 +141,14 @@ def sort_records(
     return result
 
 
-def _rejection(record: bytes, names: FeatureNames, result: FileResult) -> Rejection:
+def _rejection(record: bytes, check: Check, result: FileResult) -> Rejection:
     """Why the record at which a file is cannot be used; counted in `result`."""
-    reason, detail = parsing.reason_unusable(record, names)
+    reason, detail = parsing.reason_unusable(record, check.names, check.undecodable)
     source = parsing.source_of(record)
     rejection = Rejection(result.path, result.records, reason, detail, source)
     result.rejected[reason] += 1
     result.first.setdefault(reason, rejection)
     return rejection
-
-
-class _Sorted(NamedTuple):
-    """A batch of N records, as arrays."""
-
-    buckets: np.ndarray  # int64 [N], _UNUSABLE for a record that cannot be used
-    labels: np.ndarray  # int64 [N]
-    has_label: np.ndarray  # bool [N]
-    canonical: np.ndarray  # bool [N], whether the record may be what is to be written
-
-
-def _sort(
-    records: tf.Tensor, num_buckets: int, partition_feature: str, names: FeatureNames
-) -> _Sorted:
-    """Finds the place of records, string [N], of which some may be unusable."""
-
-    def assigned(part: tf.Tensor) -> _Sorted:
-        # Those of one file have labels of one type, as a rule.
-        label_type = parsing.label_type(part[0].numpy(), names)
-        assign = _assignment(num_buckets, partition_feature, names, label_type)
-        canonical = np.full(len(part), parsing.is_canonical(names, label_type))
-        buckets, labels, has_label = (tensor.numpy() for tensor in assign(part))
-        return _Sorted(buckets, labels, has_label, canonical)
-
-    nothing = np.array([False])
-    unusable = _Sorted(np.array([_UNUSABLE]), np.array([0]), nothing, nothing)
-    parts = [part.made or unusable for part in by_halves(records, assigned, parsing.REFUSALS)]
-    return _Sorted._make(map(np.concatenate, zip(*parts, strict=True)))
-
-
-@functools.cache  # traced once per process, not once per file
-def _assignment(
-    num_buckets: int, partition_feature: str, names: FeatureNames, label_type: tf.DType
-) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
-    """A function: records, string [N] -> bucket int64 [N], label int64 [N], has label bool [N]."""
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def assign(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        parsed = parsing.parse(records, names, label_type)
-        usable = tf.boolean_mask(parsed.images, parsed.usable)
-        with tf.control_dependencies([images.check_images(usable, _DECODERS)]):
-            key = parsed.images if partition_feature else records
-            buckets = tf.strings.to_hash_bucket_fast(key, num_buckets)
-        unusable = tf.constant(_UNUSABLE, tf.int64)
-        return tf.where(parsed.usable, buckets, unusable), parsed.labels, parsed.has_label
-
-    return assign
 
 
 class _Files:

@@ -18,6 +18,7 @@ from tfx.types import artifact_utils
 from components import baseline
 from components.errors import PipelineError
 from components.evaluator import results
+from components.example_gen import label_names
 from components.release_store import store as release_store
 from components.trainer import exported
 from models.exported import FACTS
@@ -164,9 +165,11 @@ def _read_model(model_uri: str) -> dict[str, Any]:
 
 def _data(examples: types.Artifact) -> dict[str, Any]:
     """Which data the model saw: what ExampleGen recorded of its input."""
+    names = examples.get_custom_property(label_names.PROPERTY)
     return {
         "fingerprint": examples.get_custom_property("input_fingerprint"),
         # ExampleGen leaves the span as a custom property, the type declares it as its own.
         "span": examples.get_custom_property("span") or examples.span,
         "splits": list(examples.splits) if examples.split_names else [],
+        **({"label_names": json.loads(names)} if names else {}),
     }

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from components.kinds import AudioKind, ImageKind
 from components.tf_serving import batching
 
 FILE = "assets.extra/tf_serving_warmup_requests"
@@ -23,7 +24,12 @@ FILE = "assets.extra/tf_serving_warmup_requests"
 Requests = Mapping[str, Mapping[str, Mapping[str, TensorProto]]]
 
 
-def write(release: Path, image: tuple[int, int, int], code_shape: tuple[int, ...]) -> None:
+def write(
+    release: Path,
+    kind: ImageKind | AudioKind,
+    code_shape: tuple[int, ...],
+    conditional: bool = False,
+) -> None:
     """Writes the requests of each served model: every signature, for one row and a full batch.
 
     Only one row where requests are not batched: what a full batch of samples would be there is
@@ -31,11 +37,12 @@ def write(release: Path, image: tuple[int, int, int], code_shape: tuple[int, ...
 
     Args:
         release: folder with the SavedModels `encode`, `decode` and `sample`.
-        image: height, width, channels.
+        kind: of the data.
         code_shape: of an image's codes.
+        conditional: `decode` takes labels too.
     """
-    full = _requests(batching.LARGEST, image, code_shape)
-    for model, signatures in _requests(1, image, code_shape).items():
+    full = _requests(batching.LARGEST, kind, code_shape, conditional)
+    for model, signatures in _requests(1, kind, code_shape, conditional).items():
         logs = [_log(model, name, inputs) for name, inputs in signatures.items()]
         if model in batching.BATCHED:
             logs += [_log(model, name, inputs) for name, inputs in full[model].items()]
@@ -47,23 +54,29 @@ def write(release: Path, image: tuple[int, int, int], code_shape: tuple[int, ...
                 writer.write(log.SerializeToString(deterministic=True))
 
 
-def _requests(rows: int, image: tuple[int, int, int], code_shape: tuple[int, ...]) -> Requests:
-    png = tf.io.encode_png(tf.zeros(image, tf.uint8)).numpy()
+def _requests(
+    rows: int, kind: ImageKind | AudioKind, code_shape: tuple[int, ...], conditional: bool
+) -> Requests:
     identity = {"rows": _same(0, np.int32, rows)}
     codes = {"codes": _same(0, np.int32, rows, *code_shape)}
+    labels = {"labels": _same(-1, np.int32, rows)}
     plain = {
-        "labels": _same(-1, np.int32, rows),
+        **labels,
         "seed": _same(0, np.int64),
         "temperature": _same(1.0, np.float32),
     }
     controls = {"top_k": _same(0, np.int32), "top_p": _same(1.0, np.float32)}
     return {
         "encode": {
-            "serving_default": {"images": _same(png, np.bytes_, rows)},
-            "pixels": {"images": _same(0, np.uint8, rows, *image)},
+            "serving_default": {kind.input: _same(kind.blank(), np.bytes_, rows)},
+            "pixels": {"images": _same(0, np.uint8, rows, *kind.shape)},
             "identity": identity,
         },
-        "decode": {"serving_default": codes, "identity": identity},
+        "decode": {
+            "serving_default": codes | labels if conditional else codes,
+            **({"waveform": _frames(rows, kind)} if kind.kind == "audio" else {}),
+            "identity": identity,
+        },
         "sample": {
             "serving_default": plain,
             "controlled": plain | controls,
@@ -72,6 +85,10 @@ def _requests(rows: int, image: tuple[int, int, int], code_shape: tuple[int, ...
             "identity": identity,
         },
     }
+
+
+def _frames(rows: int, kind: ImageKind | AudioKind) -> Mapping[str, TensorProto]:
+    return {"frames": _same(0, np.uint8, rows, *kind.shape)}
 
 
 def _same(value: Any, dtype: type, *shape: int) -> TensorProto:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from components.kinds import Kind
 from models.config import NetworkConfig, Positive, PriorConfig, Section
 
 StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker"]
@@ -159,3 +160,5 @@ class PriorSettings(TrainerSettings):
 
     stage: PriorStageConfig
     prior: PriorConfig
+    # What the release is to take and to give.
+    kind: Kind

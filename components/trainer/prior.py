@@ -41,11 +41,12 @@ def run_fn(fn_args: FnArgs) -> None:
     num_codes = network.model.quantizer.num_codes
     data = run.read_data(fn_args, parse_codes(network.code_shape, num_codes), settings)
     baseline = fn_args.custom_config.get(BASELINE)
-    vqvae = VQVAE(network, data_variance=1.0)
+    # As many as the VQ-VAE was trained with: every image has its codes here.
+    classes = read_num_classes(fn_args.train_files)
+    vqvae = VQVAE(network, data_variance=1.0, num_classes=classes)
     restore_vqvae(vqvae, fn_args.base_model)
 
     def new_prior(recompute: bool = False) -> Prior:
-        classes = read_num_classes(fn_args.train_files)
         shape = network.code_shape
         return build_prior(settings.prior, num_codes, classes, shape, settings.seed, recompute)
 
@@ -70,6 +71,7 @@ def run_fn(fn_args: FnArgs) -> None:
         released,
         samples,
         fn_args.transform_graph_path,
+        settings.kind,
         fn_args.serving_model_dir,
         began_with,
     )
@@ -141,6 +143,6 @@ class PriorObjective:
         classes = range(min(self.model.num_classes, 10)) or [features.NO_LABEL]
         labels = tf.repeat(tf.constant(list(classes), tf.int32), _SHOWN_PER_ROW)
         codes = self._sample(labels, tf.constant(self._seed, tf.int64), 1.0)
-        images = self._vqvae.decode(codes)
+        images = self._vqvae.decode(codes, labels)
         rows = tf.reshape(images, [len(classes), _SHOWN_PER_ROW, *images.shape[1:]])
         return image_grid(rows)

@@ -21,16 +21,19 @@ def build_encoder(config: ModelConfig, recompute: bool = False) -> keras.layers.
     return module.Encoder(config.encoder, config.quantizer.embedding_dim, recompute)
 
 
-def build_decoder(config: ModelConfig, outputs: int, recompute: bool = False) -> keras.layers.Layer:
-    """Its decoder, `[N, h, w, D]` -> `[N, H, W, outputs]`.
+def build_decoder(
+    config: ModelConfig, outputs: int, recompute: bool = False, num_classes: int = 0
+) -> keras.layers.Layer:
+    """Its decoder, `[N, h, w, D]` -> `[N, H, W, outputs]`, with labels `[N]` if it takes them.
 
     Args:
         config: kind and sizes.
         outputs: numbers per pixel that the likelihood needs.
         recompute: as above.
+        num_classes: labels that it knows; 0 for one that takes none.
     """
     module = _MODULES[config.encoder.kind]
-    return module.Decoder(config.decoder_network, outputs, recompute)
+    return module.Decoder(config.decoder_network, outputs, recompute, num_classes)
 
 
 def largest_activation(config: ModelConfig, height: int, width: int) -> int:
@@ -47,4 +50,5 @@ def reach(config: ModelConfig) -> tuple[tuple[int, int] | None, tuple[int, int] 
         a code; None where all of an image does.
     """
     of_kind = _MODULES[config.encoder.kind].reach
-    return of_kind(config.encoder), of_kind(config.decoder_network)
+    encoder = None if config.encoder.instance_norm else of_kind(config.encoder)
+    return encoder, of_kind(config.decoder_network)

@@ -7,6 +7,7 @@ import math
 import keras
 
 from models.config import EncoderConfig
+from models.networks.label_embedding import LabelEmbedding
 from models.precision import state_dtype
 from models.recompute import recomputed
 
@@ -87,15 +88,24 @@ class Decoder(keras.layers.Layer):
         config: sizes, as of the encoder that it mirrors.
         outputs: channels of the output, what the likelihood's parameters need per pixel.
         recompute: keep only the inputs of the residual blocks for the gradient.
+        num_classes: labels that it is told; 0 for none.
 
-    Input shape:
-        `[N, h, w, D]`, embeddings of codes.
+    Call arguments:
+        x: `[N, h, w, D]`, embeddings of codes.
+        labels: int32 `[N]`, if it is told them; see `LabelEmbedding`.
 
     Output shape:
         `[N, h · rows, w · columns, outputs]`.
     """
 
-    def __init__(self, config: EncoderConfig, outputs: int, recompute: bool = False, **kwargs):
+    def __init__(
+        self,
+        config: EncoderConfig,
+        outputs: int,
+        recompute: bool = False,
+        num_classes: int = 0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self._recompute = recompute
         units = config.hidden_units
@@ -115,8 +125,12 @@ class Decoder(keras.layers.Layer):
             outputs, _kernel(last), strides=last, padding="same", dtype=state_dtype()
         )
 
-    def call(self, x):
+        self.label = LabelEmbedding(num_classes, units) if num_classes else None
+
+    def call(self, x, labels=None):
         x = self.conv3(x)
+        if self.label is not None:
+            x += self.label(labels)
         for block in self.residual:
             x = recomputed(block, x) if self._recompute else block(x)
         x = keras.ops.relu(x)

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from models.config import EncoderConfig
 from models.networks.group_norm import GroupNorm
+from models.networks.label_embedding import LabelEmbedding
 from models.precision import state_dtype
 from models.recompute import recomputed
 
@@ -170,15 +171,24 @@ class Decoder(keras.layers.Layer):
         config: sizes, as of the encoder that it mirrors.
         outputs: channels of the output, what the likelihood's parameters need per pixel.
         recompute: keep only the inputs of the blocks for the gradient.
+        num_classes: labels that it is told; 0 for none.
 
-    Input shape:
-        `[N, h, w, D]`, embeddings of codes.
+    Call arguments:
+        x: `[N, h, w, D]`, embeddings of codes.
+        labels: int32 `[N]`, if it is told them; see `LabelEmbedding`.
 
     Output shape:
         `[N, h · rows, w · columns, outputs]`.
     """
 
-    def __init__(self, config: EncoderConfig, outputs: int, recompute: bool = False, **kwargs):
+    def __init__(
+        self,
+        config: EncoderConfig,
+        outputs: int,
+        recompute: bool = False,
+        num_classes: int = 0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self._recompute = recompute
         units = _units(config)
@@ -193,8 +203,13 @@ class Decoder(keras.layers.Layer):
         # 16 bits are half a grey level.
         self.image = keras.layers.Conv2D(outputs, 3, padding="same", dtype=state_dtype())
 
-    def call(self, x):
-        x = _through(self.middle, self.conv3(x), self._recompute)
+        self.label = LabelEmbedding(num_classes, units[-1]) if num_classes else None
+
+    def call(self, x, labels=None):
+        x = self.conv3(x)
+        if self.label is not None:
+            x += self.label(labels)
+        x = _through(self.middle, x, self._recompute)
         for blocks, doubling in itertools.zip_longest(self.levels, self.doublings):
             x = _through(blocks, x, self._recompute)
             x = doubling(x) if doubling else x

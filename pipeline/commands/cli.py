@@ -16,7 +16,7 @@ from pipeline import user_path
 from pipeline.commands.beam_worker import beam_worker
 from pipeline.commands.data import data
 from pipeline.commands.exit_status import FAILED, INTERRUPTED, STOPPED, USAGE
-from pipeline.commands.models import decode, encode, sample
+from pipeline.commands.models import convert, decode, encode, sample
 from pipeline.commands.releases import releases
 from pipeline.commands.report import report
 from pipeline.commands.run import run
@@ -56,12 +56,13 @@ def _others() -> importlib.metadata.EntryPoints:
 @click.version_option(package_name="vqvae-pipeline")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
-    """Trains, judges and releases VQ-VAEs: image TFRecords in, three SavedModels out."""
+    """Trains, judges and releases VQ-VAEs: TFRecords in, three SavedModels out."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be any bytes
 
 
-for command in (data, run, train, report, encode, decode, sample, serve, releases, beam_worker):
+_MODELS = (encode, decode, convert, sample)
+for command in (data, run, train, report, *_MODELS, serve, releases, beam_worker):
     cli.add_command(command)
 
 

@@ -11,6 +11,7 @@ from pipeline.commands.progress_bar import ProgressBar
 from pipeline.user_path import UserPath
 
 if TYPE_CHECKING:
+    from pipeline.datasets.facts import Words
     from pipeline.datasets.writer import Dataset
 
 _SHOWN = 5  # classes that a message names
@@ -25,8 +26,8 @@ _SHOWN = 5  # classes that a message names
     "--source",
     type=UserPath(path_type=Path),
     metavar="DIR",
-    help="Folder to read: required for cifar10, idx and folder, optional for fashion-mnist and "
-    "tfds:NAME.",
+    help="Folder to read: required for cifar10, idx, folder and audio-folder, optional for "
+    "fashion-mnist, tfds:NAME and speech.",
 )
 def data(name: str, out: Path, source: Path | None) -> None:
     """Writes the data set NAME to the folder OUT, as TFRecords for `vqvae run --data OUT`.
@@ -44,6 +45,10 @@ def data(name: str, out: Path, source: Path | None) -> None:
                      train/ and eval/ (or val/, validation/, test/) are the splits,
                      without them a tenth is held out
       tfds:NAME      a TensorFlow Dataset (pip install '.[datasets]')
+      speech         3.7 hours of five speakers, 16 kHz; from Debian packages, or from
+                     --source, where they are unpacked
+      audio-folder   recordings (WAV, FLAC, Ogg, MP3, .g722); subfolders are the
+                     speakers, splits as of folder
 
     A data set that is there already is left as it is. OUT/dataset.json describes it, with the
     name of every label.
@@ -55,7 +60,7 @@ def data(name: str, out: Path, source: Path | None) -> None:
     if dataset.skipped_example:
         _tell_left_out(dataset)
     for split, classes in dataset.lacking.items():
-        click.echo(_lacking(split, classes), err=True)
+        click.echo(_lacking(split, classes, dataset.manifest.facts.WORDS), err=True)
     state = "" if dataset.made else "already there, left as it is: "
     click.echo(f"{out}: {state}{dataset.manifest.describe()}")
 
@@ -63,19 +68,20 @@ def data(name: str, out: Path, source: Path | None) -> None:
 def _tell_left_out(dataset: Dataset) -> None:
     from pipeline.datasets.writer import SKIPPED
 
-    described = dataset.manifest
+    described, words = dataset.manifest, dataset.manifest.facts.WORDS
     damaged, files = described.damaged_files, described.skipped_files - described.damaged_files
     if damaged:
-        share = damaged / (damaged + sum(described.images.values()))
+        share = damaged / (damaged + sum(described.records.values()))
         more = ", …" if damaged > len(dataset.damaged) else ""
         click.echo(
-            f"left out {damaged:,} image{'s' * (damaged != 1)} that cannot be decoded "
+            f"left out {damaged:,} {words.record if damaged == 1 else words.records} that "
+            f"{words.damaged} "
             f"({share:.2%}): {', '.join(dataset.damaged)}{more}",
             err=True,
         )
     if files:
         click.echo(
-            f"passed over {files:,} file{'s' * (files != 1)} that Pillow cannot read as an image, "
+            f"passed over {files:,} file{'s' * (files != 1)} that {words.passed_over}, "
             f"such as {dataset.skipped_example}",
             err=True,
         )
@@ -83,15 +89,15 @@ def _tell_left_out(dataset: Dataset) -> None:
         click.echo(f"all that was left out is listed in {dataset.path / SKIPPED}", err=True)
 
 
-def _lacking(split: str, classes: tuple[str, ...]) -> str:
+def _lacking(split: str, classes: tuple[str, ...], words: Words) -> str:
     """What follows from a split that lacks classes, which are named as far as a line goes."""
     count = len(classes)
     names = ", ".join(map(repr, classes[:_SHOWN])) + ", …" * (count > _SHOWN)
-    what, them = f"the class {names}", "it"
+    what, them = f"the {words.label} {names}", "it"
     if count > 1:
-        what, them = f"{count:,} classes ({names})", "them"
+        what, them = f"{count:,} {words.labels} ({names})", "them"
     aim, other = ("learned", "eval") if split == "train" else ("judged", "train")
     return (
-        f"{split} has no image of {what}, which will not be {aim}; "
+        f"{split} has no {words.record} of {what}, which will not be {aim}; "
         f"add some, or remove {them} from {other}"
     )

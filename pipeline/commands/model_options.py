@@ -90,14 +90,14 @@ class ModelOptions:
         return self.store or str(self._root.serving)
 
     @contextlib.contextmanager
-    def models(self, model: str) -> Iterator[tuple[Models, TextIO]]:
-        """The models for the use of one of them; and standard error, see `quiet`.
+    def models(self, *names: str) -> Iterator[tuple[Models, TextIO]]:
+        """The models for the use of those of these names; and standard error, see `quiet`.
 
         Raises:
             PipelineError: there is no release.
         """
         if not self.server:
-            with self.on_disk(model) as opened:
+            with self.on_disk(*names) as opened:
                 yield opened
             return
         with self.quiet() as errors:
@@ -115,7 +115,7 @@ class ModelOptions:
                 yield client, errors
 
     @contextlib.contextmanager
-    def on_disk(self, model: str) -> Iterator[tuple[DiskModels, TextIO]]:
+    def on_disk(self, *names: str) -> Iterator[tuple[DiskModels, TextIO]]:
         """The same from a release store."""
         store = self.release_store
         if self.store is None and not Path(store).is_dir():  # no log in a root that is none
@@ -125,7 +125,7 @@ class ModelOptions:
         with self.quiet() as errors:
             from pipeline.inference.disk import opened
 
-            with opened(store, self.version, model) as models:
+            with opened(store, self.version, *names) as models:
                 yield models, errors
 
     @contextlib.contextmanager

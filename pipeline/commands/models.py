@@ -1,4 +1,7 @@
-"""`vqvae encode`, `decode` and `sample`: released models on files, from disk or from a server."""
+"""`vqvae encode`, `decode`, `convert` and `sample`: released models on files.
+
+The models are those of a release on disk or of a server.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.commands.label import Label
 from pipeline.commands.model_options import ModelOptions, model_options
 from pipeline.commands.options import config_option, overrides_option
 from pipeline.commands.progress_bar import ProgressBar
@@ -16,17 +20,15 @@ from pipeline.user_path import UserPath
 if TYPE_CHECKING:
     from pipeline.config.beam import BeamConfig
     from pipeline.inference.bulk_job import Summary
-    from pipeline.inference.found_images import NotAnImage
-
-    _Encoded = tuple[int, list[NotAnImage]]
+    from pipeline.inference.written import Written
 
 
 @click.command()
-@click.argument("images", nargs=-1, type=UserPath(path_type=Path))
+@click.argument("files", nargs=-1, type=UserPath(path_type=Path))
 @click.option(
     "--data",
     type=UserPath(path_type=Path, file_okay=False),
-    help="Folder of image TFRecords to encode, instead of IMAGES.",
+    help="Folder of image TFRecords to encode, instead of FILES.",
 )
 @click.option(
     "--out",
@@ -42,13 +44,13 @@ if TYPE_CHECKING:
 @click.option(
     "--tiles",
     is_flag=True,
-    help="Keep IMAGES at their own sizes: encode each in overlapping tiles of the release's size.",
+    help="Keep images at their own sizes: encode each in overlapping tiles of the release's size.",
 )
 @model_options
 @config_option
 @overrides_option
 def encode(
-    images: tuple[Path, ...],
+    files: tuple[Path, ...],
     data: Path | None,
     out: Path,
     skip_unusable: bool,
@@ -57,12 +59,13 @@ def encode(
     config: str,
     overrides: tuple[str, ...],
 ) -> None:
-    """Codes of images: files of any format, folders of them, or TFRecords.
+    """Codes of FILES: images or recordings of any format, folders of them, or TFRecords.
 
     \b
     vqvae encode a.png photos/ --out codes.npz       every image, into one file of codes
     vqvae encode --tiles large.jpg --out codes.npz   at its own size, not the release's
     vqvae encode --data data/mine --out codes/       every record, into many, by Beam
+    vqvae encode a.wav spoken/ --out codes.npz       every recording, with a release of audio
 
     Of a folder every image is taken, whatever its name and its format, as by `vqvae data folder`,
     and what is left out is named. A file of codes holds `codes` [N, h, w], the images' `names` and
@@ -70,24 +73,28 @@ def encode(
     images, with their `labels` and, as `records`, their places in the TFRecord file; --config and
     --set say where Beam runs (`beam`), and what the features of the records are called
     (`data.features`), if not as in the data that the release was trained on.
+
+    A release of audio takes recordings: WAV, FLAC, Ogg, MP3 and .g722, of any rate. Each is cut
+    into windows, which are the rows of the file of codes; their `samples` and `windows` put them
+    together again. --data and --tiles are for images.
     """
     if tiles and data is not None:
-        raise click.UsageError("--tiles is for IMAGES; leave it or --data out.")
+        raise click.UsageError("--tiles is for FILES; leave it or --data out.")
     if data is not None:
-        _refuse_both(images, "IMAGES")
+        _refuse_both(files, "FILES")
         _refuse_server(where, "--data")
         _print(_bulk_encode(where, data, out, skip_unusable, config, overrides), out)
         return
-    if not images:
-        raise click.UsageError("Name the IMAGES, or TFRecords with --data.")
+    if not files:
+        raise click.UsageError("Name the FILES, or TFRecords with --data.")
     if skip_unusable:
-        raise click.UsageError("--skip-unusable is for --data; leave the image out instead.")
-    count, left_out = (_encode_pictures if tiles else _encode_files)(where, images, out)
-    if left_out:
-        from pipeline.inference.found_images import listed
+        raise click.UsageError("--skip-unusable is for --data; leave the file out instead.")
+    written = (_encode_pictures if tiles else _encode_files)(where, files, out)
+    if written.left_out:
+        from pipeline.inference.found_files import listed
 
-        click.echo(listed(left_out), err=True)
-    click.echo(f"{out}: codes of {_counted(count)}")
+        click.echo(listed(written.left_out), err=True)
+    click.echo(f"{out}: codes of {_counted(written.count, written.thing)}")
 
 
 @click.command()
@@ -101,7 +108,14 @@ def encode(
     "--out",
     type=UserPath(path_type=Path),
     required=True,
-    help="Folder of PNG files; with --data a new folder of TFRecords.",
+    help="Folder of PNG or WAV files; with --data a new folder of TFRecords.",
+)
+@click.option(
+    "--speaker",
+    "--label",
+    "label",
+    type=Label(),
+    help="Label for a conditional decoder, -1 for none; without, those in CODES.",
 )
 @click.option(
     "--force",
@@ -115,16 +129,21 @@ def decode(
     codes: Path | None,
     data: Path | None,
     out: Path,
+    label: int | str | None,
     force: bool,
     where: ModelOptions,
     config: str,
     overrides: tuple[str, ...],
 ) -> None:
-    """Images of CODES, a file that `vqvae encode` or `vqvae sample` wrote.
+    """Images or sound of CODES, a file that `vqvae encode` or `vqvae sample` wrote.
 
     \b
-    vqvae decode codes.npz --out decoded/            PNG files, named as the images were
-    vqvae decode --data codes/ --out data/decoded    TFRecords of PNG images, with their labels
+    vqvae decode codes.npz --out decoded/              PNG or WAV files, named as what was encoded
+    vqvae decode codes.npz --speaker 3 --out decoded/  as speaker 3 says it
+    vqvae decode --data codes/ --out data/decoded      TFRecords of PNG images, with their labels
+
+    A conditional decoder (`model.decoder.conditional`) needs labels: those in CODES, which `vqvae
+    sample` writes, or one for all with --speaker.
 
     Codes mean something only to the codebook they were made with. Where the release has another
     one, that of an older release that is still there is used, and if there is none the codes are
@@ -132,6 +151,8 @@ def decode(
     """
     if data is not None:
         _refuse_both(codes, "CODES")
+        if label is not None:
+            raise click.UsageError("--speaker is for CODES; leave it or --data out.")
         _refuse_server(where, "--data")
         _print(_bulk_decode(where, data, out, force, config, overrides), out)
         return
@@ -140,16 +161,61 @@ def decode(
     with where.models("decode") as (models, errors), ProgressBar(errors, every=1) as bar:
         from pipeline.inference import files
 
-        count, note = files.decode_file(
-            models, codes, out, bar.update, chosen=where.has_chosen, force=force
+        written = files.decode_file(
+            models, codes, out, bar.update, label=label, chosen=where.has_chosen, force=force
         )
-    click.echo(f"{out}: {_counted(count)}{', decoded ' * bool(note)}{note}")
+    said = (
+        f"{_counted(written.count, written.thing)}{', decoded ' * bool(written.note)}{written.note}"
+    )
+    click.echo(f"{out}: {said}")
 
 
 @click.command()
-@click.option("--out", type=UserPath(path_type=Path), required=True, help="Folder of PNG files.")
+@click.argument("recording", type=UserPath(path_type=Path, dir_okay=False))
+@click.option(
+    "--speaker",
+    "--label",
+    "label",
+    type=Label(),
+    required=True,
+    help="Who says it: a label of the data that the release was trained on.",
+)
+@click.option(
+    "--out",
+    type=UserPath(path_type=Path, dir_okay=False),
+    required=True,
+    help="New WAV file.",
+)
+@model_options
+def convert(recording: Path, label: int | str, out: Path, where: ModelOptions) -> None:
+    """RECORDING as another speaker says it, by a release of audio with a conditional decoder.
+
+    \b
+    vqvae convert a.wav --speaker 3 --out b.wav
+
+    The same as `vqvae encode` and then `vqvae decode --speaker`.
+    """
+    with where.models("encode", "decode") as (models, errors), ProgressBar(errors, every=1) as bar:
+        from pipeline.inference import files
+
+        files.convert_file(models, recording, label, out, bar.update)
+    click.echo(f"{out}: {recording.name} as speaker {label}")
+
+
+@click.command()
+@click.option(
+    "--out", type=UserPath(path_type=Path), required=True, help="Folder of PNG or WAV files."
+)
 @click.option("--count", type=click.IntRange(min=1), default=16, show_default=True)
-@click.option("--label", type=int, default=-1, show_default=True, help="Class; -1 is any.")
+@click.option(
+    "--label",
+    "--speaker",
+    "label",
+    type=Label(),
+    default=-1,
+    show_default=True,
+    help="Class or speaker; -1 is any.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--temperature", type=float, default=1.0, show_default=True)
 @click.option(
@@ -171,13 +237,13 @@ def decode(
     type=click.FloatRange(min=0.0),
     default=1.0,
     show_default=True,
-    help="How clearly images show their --label: 1 as drawn, 2 or 3 more clearly.",
+    help="How clearly --label shows: 1 as drawn, 2 or 3 more clearly.",
 )
 @model_options
 def sample(
     out: Path,
     count: int,
-    label: int,
+    label: int | str,
     seed: int,
     temperature: float,
     top_k: int,
@@ -185,9 +251,10 @@ def sample(
     guidance: float,
     where: ModelOptions,
 ) -> None:
-    """New images drawn from the prior, and their codes in `codes.npz`.
+    """New images or sounds drawn from the prior, and their codes in `codes.npz`.
 
-    The same seed draws the same images, from disk and from a server.
+    The same seed draws the same, from disk and from a server. A release of audio draws sounds of
+    one window.
     """
     if guidance != 1.0 and label == -1:
         raise click.UsageError("--guidance needs a --label; there is nothing else to show.")
@@ -196,21 +263,22 @@ def sample(
 
         draw = files.Draw(label, seed, temperature, top_k, top_p, guidance)
         written = files.sample_files(models, out, count, draw, bar.update)
-    click.echo(f"{out}: {_counted(written)}")
+    click.echo(f"{out}: {_counted(written.count, written.thing)}")
 
 
-def _encode_files(where: ModelOptions, images: Sequence[Path], out: Path) -> _Encoded:
+def _encode_files(where: ModelOptions, sources: Sequence[Path], out: Path) -> Written:
     with where.models("encode") as (models, errors), ProgressBar(errors, every=1) as bar:
         from pipeline.inference import files
 
-        return files.encode_files(models, images, out, bar.update)
+        return files.encode_files(models, sources, out, bar.update)
 
 
-def _encode_pictures(where: ModelOptions, images: Sequence[Path], out: Path) -> _Encoded:
+def _encode_pictures(where: ModelOptions, images: Sequence[Path], out: Path) -> Written:
     _refuse_server(where, "--tiles")
     with where.on_disk("encode") as (models, errors), ProgressBar(errors, every=1) as bar:
-        from pipeline.inference import pictures
+        from pipeline.inference import files, pictures
 
+        files.check_is_of_images(models, "encode", "--tiles")
         return pictures.encode_pictures(models, images, out, bar.update)
 
 
@@ -219,8 +287,10 @@ def _bulk_encode(where, data, out, skip_unusable, config, overrides) -> Summary:
 
     settings = load(config, overrides)
     with where.on_disk("encode") as (models, errors), ProgressBar(errors, every=1) as bar:
+        from pipeline.inference import files
         from pipeline.inference.bulk_encode import encode_records
 
+        files.check_is_of_images(models, "encode", "--data")
         beam_args = _beam_arguments(settings.beam, where, data, out)
         names = settings.data.features
         return encode_records(
@@ -274,5 +344,5 @@ def _refuse_server(where: ModelOptions, option: str) -> None:
         raise click.UsageError(f"{option} uses a release on disk; leave --server out.")
 
 
-def _counted(count: int) -> str:
-    return f"{count:,} image{'s' * (count != 1)}"
+def _counted(count: int, thing: str = "image") -> str:
+    return f"{count:,} {thing}{'s' * (count != 1)}"

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from models.config import Section
-from pipeline.user_path import expanded
+from pipeline.config.home_path import HomePath
 
 
 def _is_host_and_port(value: str) -> str:
@@ -25,7 +25,7 @@ def _is_address(value: str) -> str:
 
 
 HostPort = Annotated[str, AfterValidator(_is_host_and_port)]
-_Path = Annotated[str, AfterValidator(expanded)]
+
 _Count = Annotated[int, Field(gt=0)]
 
 
@@ -38,7 +38,7 @@ class FlinkConfig(Section):
     parallelism: _Count = 1
     # Path of Beam's job server for this Flink, beam-runners-flink-1.20-job-server-VERSION.jar; it
     # is read where the job is submitted. Required with this runner.
-    job_server_jar: _Path | None = None
+    job_server_jar: HomePath | None = None
     # The pool of `vqvae beam-worker`, HOST:PORT as a TaskManager sees it. Default localhost:50000,
     # which is a container beside it in the same pod.
     worker_pool: HostPort = "localhost:50000"
@@ -70,7 +70,7 @@ class BeamConfig(Section):
     portable: PortableConfig = PortableConfig()
     # Folders that the workers of another machine have under the same paths, as on a shared volume.
     # Data, run root and outputs must be below one of them. Default none.
-    shared_paths: tuple[_Path, ...] = ()
+    shared_paths: tuple[HomePath, ...] = ()
     # Further arguments for Beam, such as --project=p for Dataflow. What a key above sets is
     # refused here. Default none.
     args: tuple[str, ...] = ()

@@ -3,62 +3,36 @@
 from __future__ import annotations
 
 import difflib
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.errors import UserError
+from components.evaluator import speech
 from components.evaluator.gate import GateConfig
-from components.example_gen.config import FeatureNames
-from components.features import Pixels
 from components.release_store.rollout import Rollout
 from components.trainer.config import TrainingConfig
-from models.config import Fraction, ImageShape, ModelConfig, NetworkConfig, PriorConfig, Section
+from models.config import ModelConfig, NetworkConfig, PriorConfig, Section
 from models.metrics import SSIM_WINDOW
 from pipeline.config import strict_yaml
 from pipeline.config.beam import BeamConfig
+from pipeline.config.data import DataConfig
+from pipeline.config.home_path import HomePath
 from pipeline.config.pods import KubeflowConfig
-from pipeline.user_path import expanded
-
-# A path, with `~` for the user's home folder.
-_Path = Annotated[str, AfterValidator(expanded)]
 
 
 class ConfigError(UserError, ValueError):
     """A configuration that cannot be used."""
 
 
-class DataConfig(Section):
-    """What the images are and how tolerant ingestion is."""
-
-    # Directory of TFRecords: train/ and eval/, one flat set, or {SPAN} patterns. No default:
-    # `--data` gives it, and without either the embedded digits are made.
-    path: _Path | None = None
-    # Shape that every image is cropped and resized to.
-    image: ImageShape
-    # What the features of the records are called, such as {image: image/encoded, label:
-    # image/class/label}. By default `image` and `label`.
-    features: FeatureNames = FeatureNames()
-    # Share of the records that may be unusable before the run stops. Default 0.01.
-    max_rejected_fraction: Fraction = 0.01
-    # A curated schema (schema.pbtxt) to validate against; by default it is inferred.
-    schema_path: _Path | None = None
-    # What Transform writes: `stored`: raw pixels, decoded once; `encoded`: the images as they came,
-    # which Trainer, Tokenizer and Evaluator decode each time they read them. Raw pixels of photos
-    # take about ten times the space. Default stored.
-    pixels: Pixels = "stored"
-    # Records in a file between components. A file is what a worker takes at a time. Default: as
-    # many as have 256 MiB, encoded or as pixels.
-    records_per_file: Annotated[int, Field(gt=0)] | None = None
-    # Images that Transform decodes at a time, which bounds its memory. Default 128.
-    transform_batch_size: Annotated[int, Field(gt=0)] = 128
-
-
 class _Gate(GateConfig):
     # As `GateConfig` says; with `~` in its place.
-    features: _Path | None = None
+    features: HomePath | None = None
+    # The same.
+    phones: HomePath | None = None
 
 
 class ReleaseConfig(Section):
@@ -66,7 +40,7 @@ class ReleaseConfig(Section):
 
     # Directory or URI (s3://, minio://, gs://) of the release store; by default `serving` below
     # the run root. On Kubeflow `vqvae compile --serving` names it.
-    path: _Path | None = None
+    path: HomePath | None = None
     # What a release becomes: `stable` replaces the one before it at once; `canary` is served
     # beside it, under a label of its own, until `vqvae releases promote`. The first release of a
     # store is stable in any case. Default stable.
@@ -108,12 +82,27 @@ class Config(Section):
     @model_validator(mode="after")
     def _network_fits(self) -> Config:
         _ = self.network
+        for stage in ("vqvae", "prior"):
+            if self.data.kind == "audio" and getattr(self.training, stage).flip:
+                raise ValueError(
+                    f"training.{stage}.flip mirrors images, and of a spectrogram it would swap low "
+                    "and high; leave it out for data.kind audio"
+                )
         return self
 
     @model_validator(mode="after")
     def _gate_fits(self) -> Config:
         image, depth = self.data.image, self.model.quantizer.depth
-        known = self.gate.measured(image.hwc, depth)
+        kind = self.data.described
+        conditional, phones = self.model.decoder.conditional, self.gate.phones is not None
+        if phones and (kind.kind != "audio" or math.prod(self.network.code_shape[1:]) != 1):
+            raise ValueError(
+                "gate.phones is for data.kind audio and one code a moment: a row of codes has "
+                f"{math.prod(self.network.code_shape[1:])} (model.encoder.downsampling, "
+                "model.quantizer); leave it out"
+            )
+        besides = speech.measured(kind, conditional, phones)
+        known = self.gate.measured(image.hwc, depth, besides)
         for name in (name for name in self.gate.thresholds if name not in known):
             if name == "ssim":
                 why = (
@@ -121,7 +110,7 @@ class Config(Section):
                     f"{SSIM_WINDOW} pixels a side"
                 )
             else:
-                why = (
+                why = speech.why_not(name, kind) or (
                     "codebooks have numbers, 1 to model.quantizer.depth, where there are several; "
                     f"it is {depth}"
                 )

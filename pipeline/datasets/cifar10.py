@@ -50,7 +50,7 @@ def open_cifar10(folder: Path, progress: Progress) -> Source:
         name="cifar10",
         fingerprint=digest.hexdigest(),
         counts={split: len(files) * RECORDS for split, files in FILES.items()},
-        images=lambda split: _read([folder / name for name in FILES[split]]),
+        records=lambda split: _read([folder / name for name in FILES[split]]),
         label_names=LABELS,
     )
 

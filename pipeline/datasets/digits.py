@@ -32,6 +32,6 @@ def open_digits() -> Source:
         name="digits",
         fingerprint=digest.hexdigest(),
         counts={split: len(indices) for split, indices in chosen.items()},
-        images=images,
+        records=images,
         label_names=tuple(str(digit) for digit in range(10)),
     )

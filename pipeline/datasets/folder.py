@@ -1,34 +1,27 @@
-"""A folder of image files, with a subfolder per class where there are classes.
+"""A folder of files of one kind, with a subfolder per class where there are classes.
 
-PNG and JPEG files are written as they are; any other format that Pillow reads becomes PNG (its
-first frame, upright). Damaged images and files that are no images are left out, and listed.
-`train/` beside `eval/`, `val/`, `validation/` or `test/` is taken as the split; otherwise a tenth
-is held out by the hash of the image's bytes, so that a duplicate never sits on both sides and a
-new file moves no other.
+Damaged files and those of other kinds are left out, and listed. `train/` beside `eval/`, `val/`,
+`validation/` or `test/` is taken as the split; otherwise a tenth is held out by the hash of the
+file's bytes, so that a duplicate never sits on both sides and a new file moves no other.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
+import json
 import logging
 import os
 import sqlite3
-import threading
 import unicodedata
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
-
-from PIL import Image
 
 from components.literal_paths import is_text
 from pipeline.config.config import ConfigError
-from pipeline.datasets import decodable, image_file
+from pipeline.datasets.file_kind import FileKind, Seen
 from pipeline.datasets.in_order import in_order
-from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, LeftOut, Source
+from pipeline.datasets.source import EVAL, TRAIN, LeftOut, Record, Source
 from pipeline.progress import Progress
 
 LOGGER = logging.getLogger(__name__)
@@ -36,28 +29,26 @@ LOGGER = logging.getLogger(__name__)
 _HELD_OUT = ("eval", "val", "validation", "test")  # the first that is there
 
 
-def open_folder(root: Path, progress: Progress) -> Source:
+def open_folder(root: Path, kind: FileKind, progress: Progress) -> Source:
     """Reads through the folder once and describes it.
 
     Raises:
-        ConfigError: when there are fewer than two images, or classes cannot be told.
+        ConfigError: when there are fewer than two such files, or classes cannot be told.
     """
     # An unnamed SQLite database lives in a file that is deleted already: a folder of millions
-    # of images takes no more memory than a small one, and is read back in shuffled order.
+    # of files takes no more memory than a small one, and is read back in shuffled order.
     index = sqlite3.connect("")
-    index.execute(
-        "CREATE TABLE images (split TEXT, hash BLOB, path BLOB, label INT, height INT, width INT)"
-    )
-    index.execute("CREATE TABLE left_out (path BLOB, reason TEXT, is_image INT)")
+    index.execute("CREATE TABLE files (split TEXT, hash BLOB, path BLOB, label INT, measures TEXT)")
+    index.execute("CREATE TABLE left_out (path BLOB, reason TEXT, damaged INT)")
     splits = _splits(root)
     label_names = _classes(splits)
     # The records have had the name of their file for some time only, and are others since.
     digest = hashlib.sha256(b"source\0" + repr(label_names).encode())
     count = 0
-    for (split, path, label), seen in _look_at_all(_walk(splits, label_names or ())):
+    for (split, path, label), seen in _look_at_all(_walk(splits, label_names or ()), kind):
         name = os.fsencode(path.relative_to(root))
-        if seen.size is None:
-            left_out = (name, seen.reason, seen.is_image)
+        if seen.measures is None:
+            left_out = (name, seen.reason, seen.damaged)
             index.execute("INSERT INTO left_out VALUES (?, ?, ?)", left_out)
             continue
         if label is None and label_names:
@@ -67,8 +58,9 @@ def open_folder(root: Path, progress: Progress) -> Source:
             )
         digest.update(name + b"\0" + seen.content)
         held_out = seen.content[0] * 10 < 256  # a tenth
-        values = (split or (EVAL if held_out else TRAIN), seen.content, name, label, *seen.size)
-        index.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)", values)
+        split = split or (EVAL if held_out else TRAIN)
+        values = (split, seen.content, name, label, json.dumps(seen.measures))
+        index.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?)", values)
         count += 1
         progress("reading", count, None)
     skipped_files, damaged_files, skipped_example = _count_left_out(index)
@@ -77,20 +69,21 @@ def open_folder(root: Path, progress: Progress) -> Source:
             f" ({skipped_files} other files, such as {skipped_example})" if skipped_files else ""
         )
         raise ConfigError(
-            f"{root}: holds {count} readable image{'s' * (count != 1)}{others}; "
+            f"{root}: holds {count} readable {kind.thing}{'s' * (count != 1)}{others}; "
             "one to train on and one to hold out are the least"
         )
     _fill_empty_split(index)
     return Source(
-        name="folder",
+        name=kind.name,
         fingerprint=digest.hexdigest(),
         counts=_counts(index),
-        images=lambda split: _images(index, root, split),
+        records=lambda split: _records(index, root, split, kind),
         label_names=label_names,
         skipped_files=skipped_files,
         skipped_example=skipped_example,
         damaged_files=damaged_files,
         left_out=lambda: _left_out(index),
+        summary=lambda: kind.summary(label_names),
     )
 
 
@@ -169,91 +162,48 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise ConfigError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
-class _Seen(NamedTuple):
-    """What there is to know of a file."""
-
-    size: tuple[int, int] | None  # height and width; None if it is left out
-    content: bytes = b""  # hash
-    reason: str = ""  # why it is left out
-    is_image: bool = False  # or was one, before it was damaged
-
-
-# Of large images only one is decoded at a time, in whatever thread.
-_LARGE = 16 << 20  # pixels
-_one_large = threading.Lock()
-
-
 def _look_at_all(
-    files: Iterator[tuple[str | None, Path, int | None]],
-) -> Iterator[tuple[tuple[str | None, Path, int | None], _Seen]]:
-    with warnings.catch_warnings():  # of Pillow's about damaged files, which are told better
+    files: Iterator[tuple[str | None, Path, int | None]], kind: FileKind
+) -> Iterator[tuple[tuple[str | None, Path, int | None], Seen]]:
+    with warnings.catch_warnings():  # of decoders about damaged files, which are told better
         warnings.simplefilter("ignore")
-        yield from in_order(lambda file: _look(file[1]), files)
+        yield from in_order(lambda file: _look(file[1], kind), files)
 
 
-def _look(path: Path) -> _Seen:
+def _look(path: Path, kind: FileKind) -> Seen:
     if not path.is_file():
-        return _Seen(None, reason="not a file")
-    is_image = False
+        return Seen(None, reason="not a file")
     try:
-        with open(path, "rb") as file:
-            if not file.read(8).startswith(image_file.KEPT):
-                file.seek(0)
-                Image.open(file)  # its header only: whatever else lies here may be huge
-            is_image = True
-            file.seek(0)
-            data = file.read()
-        return _look_at_image(data)
+        return kind.look(path)
     except PermissionError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except image_file.UnknownRange as error:
-        raise ConfigError(f"{path}: {error}") from error
-    except Exception as error:  # Pillow's decoders raise whatever the damage leads to
-        if is_image:
-            return _Seen(None, reason=f"cannot be decoded ({error})", is_image=True)
-        return _Seen(None, reason="not an image that Pillow reads")
 
 
-def _look_at_image(data: bytes) -> _Seen:
-    kept = data.startswith(image_file.KEPT)
-    if kept and (damage := decodable.damage(data)):
-        return _Seen(None, reason=damage, is_image=True)
-    with Image.open(io.BytesIO(data)) as file:
-        image: Image.Image = file
-        if not kept:
-            large = image.width * image.height > _LARGE
-            with _one_large if large else contextlib.nullcontext():
-                image = image_file.upright(file)
-        return _Seen((image.height, image.width), hashlib.sha256(data).digest())
-
-
-def _images(index: sqlite3.Connection, root: Path, split: str) -> Iterator[LabelledImage]:
+def _records(index: sqlite3.Connection, root: Path, split: str, kind: FileKind) -> Iterator[Record]:
     rows = index.execute(
-        "SELECT hash, path, label, height, width FROM images WHERE split = ? ORDER BY hash, path",
+        "SELECT hash, path, label, measures FROM files WHERE split = ? ORDER BY hash, path",
         (split,),
     )
-    for content, name, label, height, width in rows:
+    for content, name, label, measures in rows:
         path = root / os.fsdecode(name)
         data = _read(path)
         if hashlib.sha256(data).digest() != content:
             raise ConfigError(f"{path}: changed while the folder was read; run it again")
-        yield LabelledImage(image_file.png_or_jpeg(data), label, height, width, name)
+        yield kind.record(data, label, tuple(json.loads(measures)), name)
 
 
 def _count_left_out(index: sqlite3.Connection) -> tuple[int, int, str]:
-    """How many files, how many damaged images among them, and a file, if possible another one."""
-    counts = index.execute("SELECT COUNT(*), COUNT(NULLIF(is_image, 0)) FROM left_out").fetchone()
-    example = index.execute("SELECT path FROM left_out ORDER BY is_image, rowid LIMIT 1").fetchone()
+    """How many files, how many damaged ones among them, and a file, if possible another one."""
+    counts = index.execute("SELECT COUNT(*), COUNT(NULLIF(damaged, 0)) FROM left_out").fetchone()
+    example = index.execute("SELECT path FROM left_out ORDER BY damaged, rowid LIMIT 1").fetchone()
     return *counts, os.fsdecode(example[0]) if example else ""
 
 
 def _left_out(index: sqlite3.Connection) -> Iterator[LeftOut]:
-    """Damaged images first, in the order in which they were met."""
-    rows = index.execute(
-        "SELECT path, reason, is_image FROM left_out ORDER BY is_image DESC, rowid"
-    )
-    for name, reason, is_image in rows:
-        yield LeftOut(name.decode("utf-8", "backslashreplace"), reason, bool(is_image))
+    """Damaged ones first, in the order in which they were met."""
+    rows = index.execute("SELECT path, reason, damaged FROM left_out ORDER BY damaged DESC, rowid")
+    for name, reason, damaged in rows:
+        yield LeftOut(name.decode("utf-8", "backslashreplace"), reason, bool(damaged))
 
 
 def _read(path: Path) -> bytes:
@@ -264,13 +214,13 @@ def _read(path: Path) -> bytes:
 
 
 def _counts(index: sqlite3.Connection) -> dict[str, int]:
-    rows = index.execute("SELECT split, COUNT(*) FROM images GROUP BY split ORDER BY split DESC")
+    rows = index.execute("SELECT split, COUNT(*) FROM files GROUP BY split ORDER BY split DESC")
     return dict(rows.fetchall())
 
 
 def _fill_empty_split(index: sqlite3.Connection) -> None:
-    """Where there are few images, their hashes may all fall on one side."""
+    """Where there are few files, their hashes may all fall on one side."""
     for empty in {TRAIN, EVAL} - set(_counts(index)):
         index.execute(
-            "UPDATE images SET split = ? WHERE hash = (SELECT MIN(hash) FROM images)", (empty,)
+            "UPDATE files SET split = ? WHERE hash = (SELECT MIN(hash) FROM files)", (empty,)
         )

@@ -97,7 +97,7 @@ def open_idx(
         name=name,
         fingerprint=digest.hexdigest(),
         counts={split: images.shape[0] for split, (images, _) in files.items()},
-        images=lambda split: _read(*files[split]),
+        records=lambda split: _read(*files[split]),
         label_names=label_names,
     )
 

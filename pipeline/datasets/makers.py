@@ -8,18 +8,22 @@ from pipeline.config.config import ConfigError
 from pipeline.datasets.cifar10 import open_cifar10
 from pipeline.datasets.digits import open_digits
 from pipeline.datasets.folder import open_folder
+from pipeline.datasets.folder_audio import AUDIO_FILES
+from pipeline.datasets.folder_images import IMAGES
 from pipeline.datasets.idx import open_fashion_mnist, open_idx
 from pipeline.datasets.source import Source
+from pipeline.datasets.speech import open_speech
 from pipeline.datasets.tfds import open_tfds
 from pipeline.progress import Progress
 from pipeline.user_path import expanded
 
 
 def open_source(name: str, source: Path | None, progress: Progress) -> Source:
-    """Finds the images that `name` and `source` stand for.
+    """Finds the images or the speech that `name` and `source` stand for.
 
     Args:
-        name: `digits`, `fashion-mnist`, `cifar10`, `idx`, `folder` or `tfds:NAME`.
+        name: `digits`, `fashion-mnist`, `cifar10`, `idx`, `folder`, `tfds:NAME`, `speech` or
+            `audio-folder`.
         source: folder to read from, for the names that read one.
         progress: told of the reading where it takes time.
 
@@ -41,11 +45,16 @@ def open_source(name: str, source: Path | None, progress: Progress) -> Source:
     if name == "idx":
         return open_idx(_required(name, source), progress)
     if name == "folder":
-        return open_folder(_required(name, source), progress)
+        return open_folder(_required(name, source), IMAGES, progress)
+    if name == "speech":
+        return open_speech(source, progress)
+    if name == "audio-folder":
+        return open_folder(_required(name, source), AUDIO_FILES, progress)
     if name.startswith("tfds:") and name != "tfds:":
         return open_tfds(name.removeprefix("tfds:"), source)
     raise ConfigError(
-        f"unknown data set {name!r}; known: digits, fashion-mnist, cifar10, idx, folder, tfds:NAME"
+        f"unknown data set {name!r}; known: digits, fashion-mnist, cifar10, idx, folder, "
+        "tfds:NAME, speech, audio-folder"
     )
 
 

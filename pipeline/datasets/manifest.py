@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
+
+from pipeline.datasets.facts import AudioFacts, Facts, ImageFacts
 
 FILE = "dataset.json"
-# Goes up when the records that are written for the same images change.
+# Goes up when the records that are written for the same source change.
 FORMAT = 1
 
 
@@ -16,7 +19,7 @@ class Shard:
     """One TFRecord file."""
 
     file: str  # relative to the data set
-    images: int
+    records: int
     bytes: int
 
 
@@ -25,17 +28,16 @@ class Manifest:
     """The description of a data set.
 
     `label_names[i]` is the name of label i, or `label_names` is None where labels have no names
-    or there are none. `height` and `width` are the smallest and the largest in pixels. Of the
-    files that were left out, `skipped_files`, some are `damaged_files`: images all the same.
+    or there are none. Of the files that were left out, `skipped_files`, some are `damaged_files`:
+    images or audio all the same. In the file, counts of records have the name of their kind.
     """
 
     name: str
     fingerprint: str
-    images: dict[str, int]
+    records: dict[str, int]  # split -> how many
     labelled: bool
     label_names: list[str] | None
-    height: tuple[int, int]
-    width: tuple[int, int]
+    facts: Facts
     skipped_files: int
     shards: list[Shard]
     damaged_files: int = 0
@@ -43,11 +45,11 @@ class Manifest:
 
     def describe(self) -> str:
         """One line for the user."""
-        size = f"{_range(self.height)}×{_range(self.width)}"
-        splits = " and ".join(f"{count:,} {split}" for split, count in self.images.items())
-        classes = f", {len(self.label_names)} classes" if self.label_names else ""
+        splits = " and ".join(f"{count:,} {split}" for split, count in self.records.items())
+        names = self.label_names
+        classes = f", {len(names)} {self.facts.WORDS.labels}" if names else ""
         files = f"{len(self.shards)} file{'s' * (len(self.shards) != 1)}"
-        return f"{self.name}: {splits} images of {size}{classes}, in {files}"
+        return f"{self.name}: {splits} {self.facts}{classes}, in {files}"
 
     def same_data(self, name: str, fingerprint: str) -> bool:
         """Whether making `name` from a source of `fingerprint` would write this again."""
@@ -65,19 +67,33 @@ class Manifest:
 
     def to_json(self) -> str:
         """Text that is the same for the same data."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        counted = self.facts.WORDS.records
+        values: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            if name == "facts":
+                values |= value
+            elif name == "shards":
+                values[name] = [_renamed(shard, "records", counted) for shard in value]
+            else:
+                values[name] = value
+        text = json.dumps(_renamed(values, "records", counted), indent=2, ensure_ascii=False)
+        return text + "\n"
 
 
 def read(folder: Path) -> Manifest | None:
     """The description of the data set at `folder`; None where there is none that can be read."""
     try:
         values = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        shards = [Shard(**shard) for shard in values.pop("shards")]
-        return Manifest(shards=shards, **values)
+        kind: type[Facts]
+        kind = AudioFacts if AudioFacts.WORDS.records in values else ImageFacts
+        counted = kind.WORDS.records
+        facts = kind(**{each.name: values.pop(each.name) for each in fields(kind)})
+        shards = [Shard(**_renamed(each, counted, "records")) for each in values.pop("shards")]
+        return Manifest(facts=facts, shards=shards, **_renamed(values, counted, "records"))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
-def _range(bounds: tuple[int, int]) -> str:
-    low, high = bounds
-    return str(low) if low == high else f"{low}–{high}"
+def _renamed(values: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    """The same entries in the same order, one of them under another name."""
+    return {new if name == old else name: value for name, value in values.items()}

@@ -87,7 +87,7 @@ def open_tfds(name: str, data_dir: Path | None) -> Source:
         name=f"tfds:{name}",
         fingerprint=digest.hexdigest(),
         counts=counts,
-        images=images,
+        records=images,
         label_names=tuple(labels.names) if labels else None,
     )
 

@@ -1,4 +1,4 @@
-"""Compressed TFRecord files of image Examples, written without TensorFlow.
+"""Compressed TFRecord files of Examples, written without TensorFlow.
 
 A TFRecord is the record's length, the masked CRC-32C of that length, the record, and its masked
 CRC-32C.
@@ -20,7 +20,7 @@ from components.features import IMAGE, LABEL, SOURCE
 
 
 def encode_example(image: bytes, label: int | None, source: bytes = b"") -> bytes:
-    """A serialized `tf.train.Example`; equal data gives equal bytes."""
+    """A serialized `tf.train.Example` of an image; equal data gives equal bytes."""
     features: dict[str, bytes | int] = {IMAGE: image}
     if label is not None:
         features[LABEL] = label

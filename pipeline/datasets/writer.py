@@ -1,7 +1,7 @@
 """Writes a data set: sharded, compressed TFRecords below `train/` and `eval/`, and `dataset.json`.
 
-Files of the source that became no image are listed in `skipped.jsonl`, if there are any.
-Making the same data twice gives the same bytes. Memory is bounded by one batch of images.
+Files of the source that became no record are listed in `skipped.jsonl`, if there are any.
+Making the same data twice gives the same bytes. Memory is bounded by one batch of records.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from pipeline.config.config import ConfigError
 from pipeline.datasets import manifest, tfrecord
 from pipeline.datasets.makers import open_source
 from pipeline.datasets.manifest import Manifest, Shard
-from pipeline.datasets.source import EVAL, TRAIN, LabelledImage, Source
+from pipeline.datasets.source import EVAL, TRAIN, Record, Source
 from pipeline.datasets.staging import publish, staging
-from pipeline.datasets.tfrecord import encode_example
 from pipeline.progress import Progress
 from pipeline.user_path import expanded
 
 # A shard ends at whichever comes first. Several shards let Beam read in parallel.
-IMAGES_PER_SHARD = 10_000
-BYTES_PER_SHARD = 256 << 20  # of encoded images
+RECORDS_PER_SHARD = 10_000
+BYTES_PER_SHARD = 256 << 20  # of encoded images or audio
 SKIPPED = "skipped.jsonl"
-_NAMED = 3  # damaged images in a message
+_NAMED = 3  # damaged files in a message
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Dataset:
     manifest: Manifest
     made: bool  # False when it was there already
     skipped_example: str = ""  # the first file that was passed over; see `Source`
-    damaged: tuple[str, ...] = ()  # the first images that cannot be decoded, and why
+    damaged: tuple[str, ...] = ()  # the first files that are damaged, and how
     # Split -> names of the classes that only the other split has; of one that was there already
     # it is not known.
     lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -49,7 +48,7 @@ def write_dataset(
     out: str | Path,
     source: str | Path | None = None,
     *,
-    images_per_shard: int = IMAGES_PER_SHARD,
+    records_per_shard: int = RECORDS_PER_SHARD,
     progress: Progress = lambda stage, done, total: None,
 ) -> Dataset:
     """Makes the data set `name` at `out`, unless it is there.
@@ -58,11 +57,10 @@ def write_dataset(
     several writers of the same data one wins and the others find it done.
 
     Args:
-        name: `digits`, `fashion-mnist`, `cifar10`, `idx`, `folder` or `tfds:NAME`.
+        name: of the data set, as `makers.open_source` knows it.
         out: folder to make; may exist only empty or with this very data set.
-        source: folder that `cifar10`, `idx` and `folder` read, and `fashion-mnist` and `tfds:`
-            may.
-        images_per_shard: images in one TFRecord file at most.
+        source: folder to read, for the names that read one.
+        records_per_shard: in one TFRecord file at most.
         progress: called as work goes on.
 
     Raises:
@@ -72,24 +70,26 @@ def write_dataset(
     source = None if source is None else Path(source)
     try:
         _check_place(out, given, source)
-        images = open_source(name, source, progress)
-        existing = _existing(images, out, given)
+        origin = open_source(name, source, progress)
+        existing = _existing(origin, out, given)
         if existing is not None:
             return existing
         with staging(out) as folder:
-            description, lacking = _write(images, folder, images_per_shard, progress)
-            _list_left_out(images, folder)
+            description, lacking = _write(origin, folder, records_per_shard, progress)
+            _list_left_out(origin, folder)
+            for file, text in origin.side_files():
+                (folder / file).write_text(text, encoding="utf-8")
             (folder / manifest.FILE).write_text(description.to_json(), encoding="utf-8")
             made = publish(folder, out)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(f"{given}: the data set cannot be written: {reason}") from error
     if not made:  # another process was faster; what it made must be the same
-        existing = _existing(images, out, given)
+        existing = _existing(origin, out, given)
         if existing is None:
             raise ConfigError(f"{given}: was removed while the data set was made; run it again")
         return existing
-    return replace(_dataset(images, out, description, True), lacking=lacking)
+    return replace(_dataset(origin, out, description, True), lacking=lacking)
 
 
 def _check_place(out: Path, given: str | Path, source: Path | None) -> None:
@@ -109,66 +109,65 @@ def _check_place(out: Path, given: str | Path, source: Path | None) -> None:
         )
 
 
-def _existing(images: Source, out: Path, given: str | Path) -> Dataset | None:
+def _existing(origin: Source, out: Path, given: str | Path) -> Dataset | None:
     """The data set at `out` if it is this one; None if nothing is there."""
     if not out.is_dir() or not os.listdir(out):
         return None
     there = manifest.read(out)
     if there is None:
         raise ConfigError(f"{given}: holds other files; name a new or empty folder")
-    if not there.same_data(images.name, images.fingerprint):
-        same = "other images or another version of " if there.name == images.name else ""
+    if not there.same_data(origin.name, origin.fingerprint):
+        kind = there.facts.WORDS.records
+        same = f"other {kind} or another version of " if there.name == origin.name else ""
         raise ConfigError(
             f"{given}: holds {same}the data set {there.describe()}; "
             "remove that folder or name another"
         )
     if damage := there.damage(out):
         raise ConfigError(f"{given}: is damaged: {damage}; remove that folder and run again")
-    return _dataset(images, out, there, False)
+    return _dataset(origin, out, there, False)
 
 
 def _write(
-    images: Source, folder: Path, images_per_shard: int, progress: Progress
+    origin: Source, folder: Path, records_per_shard: int, progress: Progress
 ) -> tuple[Manifest, dict[str, tuple[str, ...]]]:
     """Returns the description, and for each split the classes that only the other one has."""
-    total = sum(images.counts.values())
+    total = sum(origin.counts.values())
     shards: list[Shard] = []
-    heights, widths = _Range(), _Range()
+    summary = origin.summary()
     labels: dict[str, set[int | None]] = {TRAIN: set(), EVAL: set()}
     done = 0
     for split in (TRAIN, EVAL):
         (folder / split).mkdir()
-        stream = images.images(split)
+        stream = origin.records(split)
         for number, first in enumerate(stream):
             path = f"{split}/{number:05d}.tfrecord.gz"
             written = 0
             with tfrecord.create(folder / path) as writer:
-                for image in _shard(first, stream, images_per_shard):
-                    writer.write(encode_example(image.encoded, image.label, image.source))
-                    heights.add(image.height)
-                    widths.add(image.width)
-                    labels[split].add(image.label)
+                for record in _shard(first, stream, records_per_shard):
+                    writer.write(record.example())
+                    summary.add(split, record)
+                    labels[split].add(record.label)
                     written += 1
                     done += 1
                     progress("writing", done, total)
             shards.append(Shard(path, written, (folder / path).stat().st_size))
     description = Manifest(
-        name=images.name,
-        fingerprint=images.fingerprint,
-        images={
-            split: sum(shard.images for shard in shards if shard.file.startswith(f"{split}/"))
+        name=origin.name,
+        fingerprint=origin.fingerprint,
+        records={
+            split: sum(shard.records for shard in shards if shard.file.startswith(f"{split}/"))
             for split in (TRAIN, EVAL)
         },
         labelled=bool(shards) and None not in labels[TRAIN] | labels[EVAL],
-        label_names=list(images.label_names) if images.label_names else None,
-        height=heights.bounds,
-        width=widths.bounds,
-        skipped_files=images.skipped_files,
-        damaged_files=images.damaged_files,
+        label_names=list(origin.label_names) if origin.label_names else None,
+        facts=summary.facts(),
+        skipped_files=origin.skipped_files,
+        damaged_files=origin.damaged_files,
         shards=shards,
     )
     return description, {
-        split: tuple(_class_name(label, images.label_names) for label in sorted(missing))
+        split: tuple(_class_name(label, origin.label_names) for label in sorted(missing))
         for split, other in ((TRAIN, EVAL), (EVAL, TRAIN))
         if (missing := {each for each in labels[other] - labels[split] if each is not None})
     }
@@ -178,40 +177,26 @@ def _class_name(label: int, names: tuple[str, ...] | None) -> str:
     return names[label] if names else str(label)
 
 
-def _list_left_out(images: Source, folder: Path) -> None:
-    if not images.skipped_files:
+def _list_left_out(origin: Source, folder: Path) -> None:
+    if not origin.skipped_files:
         return
     with open(folder / SKIPPED, "w", encoding="utf-8") as file:
-        for each in images.left_out():
+        for each in origin.left_out():
             line = {"file": each.file, "reason": each.reason}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _dataset(images: Source, out: Path, description: Manifest, made: bool) -> Dataset:
-    damaged = (each for each in images.left_out() if each.is_image)
+def _dataset(origin: Source, out: Path, description: Manifest, made: bool) -> Dataset:
+    damaged = (each for each in origin.left_out() if each.damaged)
     named = tuple(f"{each.file} ({each.reason})" for each in islice(damaged, _NAMED))
-    return Dataset(out, description, made, images.skipped_example, named)
+    return Dataset(out, description, made, origin.skipped_example, named)
 
 
-def _shard(
-    first: LabelledImage, rest: Iterator[LabelledImage], images_per_shard: int
-) -> Iterator[LabelledImage]:
+def _shard(first: Record, rest: Iterator[Record], records_per_shard: int) -> Iterator[Record]:
     """`first` and as many of `rest` as fit into one shard with it."""
     size = 0
-    for count, image in enumerate(chain([first], rest), start=1):
-        yield image
-        size += len(image.encoded)
-        if count == images_per_shard or size >= BYTES_PER_SHARD:
+    for count, record in enumerate(chain([first], rest), start=1):
+        yield record
+        size += len(record.content)
+        if count == records_per_shard or size >= BYTES_PER_SHARD:
             return
-
-
-class _Range:
-    """The smallest and the largest of the numbers it is given."""
-
-    def __init__(self) -> None:
-        self.bounds = (0, 0)
-        self._empty = True
-
-    def add(self, number: int) -> None:
-        low, high = (number, number) if self._empty else self.bounds
-        self.bounds, self._empty = (min(low, number), max(high, number)), False

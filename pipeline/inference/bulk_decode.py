@@ -18,9 +18,9 @@ from components.errors import PipelineError
 from components.release_store.release import Release
 from pipeline.inference import bulk_job, codes_file, errors
 from pipeline.inference.bulk_job import Job, Summary
-from pipeline.inference.disk import DiskModels, load
-from pipeline.inference.files import models_for
-from pipeline.inference.models import BATCH, BATCH_BYTES
+from pipeline.inference.disk import DiskModels, load, takes_labels
+from pipeline.inference.files import check_is_of_images, models_for
+from pipeline.inference.models import BATCH, BATCH_BYTES, NO_LABELS
 from pipeline.progress import Progress
 
 
@@ -67,6 +67,7 @@ def decode_codes(
             )
     version, sha256 = headers[first].release, headers[first].codebook_sha256
     used, note = models_for(models, Path(first.source), sha256, version, chosen=chosen, force=force)
+    check_is_of_images(used, "decode", "--data")
     summary = bulk_job.run(jobs, DecodeFile(used.release), out, beam_args, progress)
     summary.note = note
     return summary
@@ -83,12 +84,15 @@ class DecodeFile(beam.DoFn):
         # One model per process, however many threads work in it.
         self._model = self._shared.acquire(lambda: load(self._release, "decode"))
         self._signature = self._model.signatures["serving_default"]
+        self._refused = NO_LABELS % self._release.version if takes_labels(self._model) else None
         pixels = self._signature.structured_outputs["images"].shape[1:].num_elements()
         self._batch = min(max(BATCH_BYTES // pixels, 1), BATCH)
         self._encoder = example_coder.RecordBatchToExamplesEncoder()
 
     def process(self, job: Job) -> None:
         with bulk_job.reported(job) as result:
+            if self._refused:
+                raise PipelineError(self._refused)
             os.makedirs(job.folder, exist_ok=True)
             attempt = job.attempt()
             options = tf.io.TFRecordOptions("GZIP", compression_level=1)  # PNGs are compressed

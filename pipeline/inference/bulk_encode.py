@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from components import features
 from components.errors import PipelineError
 from components.example_gen import file_names, record_file
-from components.example_gen.config import FeatureNames
+from components.example_gen.config import FeatureNames, Fields
 from components.example_gen.halving import by_halves
+from components.example_gen.image_check import ImageCheck
 from components.example_gen.parsing import REFUSALS, label_type, parse, reason_unusable, source_of
 from components.example_gen.rejection import Rejection
 from components.release_store.release import Release
@@ -75,7 +76,7 @@ class EncodeFile(beam.DoFn):
 
     def __init__(self, release: Release, names: FeatureNames, skip_unusable: bool):
         self._release = release
-        self._names = names
+        self._check = ImageCheck(names.of("image"))
         self._skip_unusable = skip_unusable
         self._shared = shared.Shared()
 
@@ -118,7 +119,8 @@ class EncodeFile(beam.DoFn):
     def _columns(self, records: tf.Tensor) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Which records can be used, bool [N], and of those all columns but `records`."""
         # Those of one file have labels of one type, as a rule.
-        parsed = _parser(self._names, label_type(records[0].numpy(), self._names))(records)
+        names = self._check.names
+        parsed = _parser(names, label_type(records[0].numpy(), names))(records)
         columns = {name: parsed[name].numpy() for name in ("labels", "sizes")}
         if len(columns["labels"]):
             columns["codes"] = self._signature(images=parsed["images"])["codes"].numpy()
@@ -128,7 +130,7 @@ class EncodeFile(beam.DoFn):
     def _leave_out(
         self, job: Job, record: bytes, number: int, error: Exception | None, result: Result
     ) -> None:
-        reason, detail = reason_unusable(record, self._names)
+        reason, detail = reason_unusable(record, self._check.names, self._check.undecodable)
         if reason == "cannot be parsed" and isinstance(error, tf.errors.OpError):
             reason = errors.message(error)
         rejection = Rejection(job.name, number, reason, detail, source_of(record))
@@ -165,9 +167,7 @@ def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def _parser(
-    names: FeatureNames, label_type: tf.DType
-) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+def _parser(names: Fields, label_type: tf.DType) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """A function of Examples, string [N], of which M can be used as far as `parse` tells.
 
     It gives images string [M], labels int64 [M] (-1 for none), sizes int32 [M, 2], and usable
@@ -177,7 +177,7 @@ def _parser(
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def parser(records: tf.Tensor) -> dict[str, tf.Tensor]:
         parsed = parse(records, names, label_type)
-        encoded = tf.boolean_mask(parsed.images, parsed.usable)
+        encoded = tf.boolean_mask(parsed.payloads, parsed.usable)
         return {
             "images": encoded,
             "labels": tf.boolean_mask(parsed.labels, parsed.usable),

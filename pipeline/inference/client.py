@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-import json
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,40 +11,22 @@ from typing import Any, NamedTuple
 import grpc
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    model_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
 from components.errors import PipelineError
-from pipeline.inference import models
-from pipeline.inference.errors import InvalidInput, first_line
-from pipeline.inference.local_addresses import is_local
+from components.features import DataKind
+from models.audio.config import AudioConfig
+from pipeline.inference import channel, models
+from pipeline.inference.errors import InvalidInput, ServerError, first_line
 from pipeline.inference.models import Drawn, Encoded, Identity
 
-# The server is busy, restarting or changing releases: a little later it may answer. Nothing else
-# is tried again; after a missed deadline it would only be given more to do.
-_RETRIES = {
-    "maxAttempts": 5,  # the most that gRPC allows
-    "initialBackoff": "0.2s",
-    "maxBackoff": "5s",
-    "backoffMultiplier": 3,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
 _IN_FLIGHT = 3
-
-# Of a request's metadata: this client reads `tensor_content`, and wants numbers there. `vqvae
-# serve` sends them faster that way, and TensorFlow Serving does not look at it.
-PACKED = ("vqvae-tensors", "packed")
-
-
-class ServerError(PipelineError):
-    """A server did not do what was asked; the message is one line.
-
-    Attributes:
-        code: gRPC's status code.
-    """
-
-    def __init__(self, text: str, code: grpc.StatusCode):
-        super().__init__(text)
-        self.code = code
+_SIGNATURES = "signature_def"
 
 
 class _Answer(NamedTuple):
@@ -91,8 +73,8 @@ class Client:
         self._label, self._version = label, version
         self._is_pinned = False  # the version was found out, not asked for
         self._max_message_mib = max_message_mib
-        credentials = _credentials(tls, tls_cert, tls_key)
-        self._channel = _channel(target, credentials, max_message_mib << 20)
+        credentials = channel.credentials(tls, tls_cert, tls_key)
+        self._channel = channel.connected(target, credentials, max_message_mib << 20)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def __enter__(self) -> Client:
@@ -130,9 +112,43 @@ class Client:
             raise
         return client if found == codebook_sha256 else None
 
-    def encode(self, images: Sequence[bytes]) -> Encoded:
-        """Codes int32 [N, h, w(, g)] of PNG or JPEG images, in one call."""
-        answer = self._call("encode", "serving_default", {"images": _strings(images)})
+    def audio(self, model: str = "encode") -> AudioConfig | None:
+        """The settings of the sound that the release takes and gives; None for one of images."""
+        answer = self._call(model, "identity", {"rows": np.ones([1], np.int32)})
+        if (told := answer.outputs.get("audio")) is None:
+            return None
+        return models.read_audio(told[0], answer.release)
+
+    def takes_labels(self) -> bool:
+        """Whether `decode` takes labels: its decoder is conditional."""
+        request = get_model_metadata_pb2.GetModelMetadataRequest()
+        self._name("decode", request.model_spec)
+        request.metadata_field.append(_SIGNATURES)
+        call = self._stub.GetModelMetadata.future(request, timeout=self._timeout)
+        try:
+            response = self._answer("decode", call)
+        except ServerError as error:
+            if error.code is grpc.StatusCode.UNIMPLEMENTED:  # no server of ours or TensorFlow's
+                return False
+            raise
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata[_SIGNATURES].Unpack(signatures)
+        return "labels" in signatures.signature_def["serving_default"].inputs
+
+    def label_names(self) -> Sequence[str]:
+        """What labels 0, 1, … are called: only a release's manifest says so."""
+        return ()
+
+    def encode(self, images: Sequence[bytes], kind: DataKind = "image") -> Encoded:
+        """Codes int32 [N, h, w(, g)] of PNG or JPEG images, in one call.
+
+        Args:
+            images: to encode, or WAV files of a window each: 16-bit, of one channel, at the rate
+                of `audio()`.
+            kind: which of both.
+        """
+        inputs = {models.ENCODED[kind]: _strings(images)}
+        answer = self._call("encode", "serving_default", inputs)
         return Encoded(answer.outputs["codes"], answer.release)
 
     def encode_pixels(self, images: np.ndarray) -> Encoded:
@@ -140,10 +156,23 @@ class Client:
         answer = self._call("encode", "pixels", {"images": np.asarray(images, np.uint8)})
         return Encoded(answer.outputs["codes"], answer.release)
 
-    def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Images uint8 [N, H, W, C] of codes int32 [N, h, w(, g)], in one call."""
+    def decode(self, codes: np.ndarray, labels: Sequence[int] | None = None) -> np.ndarray:
+        """Images uint8 [N, H, W, C] of codes int32 [N, h, w(, g)], in one call.
+
+        Args:
+            codes: of the images; of a release of audio they are spectrograms, see `waveform`.
+            labels: of the images, -1 where not known; for a release with a conditional decoder,
+                which needs them, and for no other.
+        """
         inputs = {"codes": np.asarray(codes, np.int32)}
-        return self._call("decode", "serving_default", inputs).outputs["images"]
+        if labels is not None:
+            inputs["labels"] = np.asarray(labels, np.int32)
+        return models.made_images(self._call("decode", "serving_default", inputs).outputs)
+
+    def waveform(self, frames: np.ndarray) -> np.ndarray:
+        """Sound float32 [N, T · hop] of spectrograms uint8 [N, T, mels, 1], in one call."""
+        inputs = {"frames": np.asarray(frames, np.uint8)}
+        return self._call("decode", "waveform", inputs).outputs["audio"]
 
     def sample(
         self,
@@ -166,11 +195,13 @@ class Client:
         """
         asked = models.drawing(labels, seed, temperature, top_k, top_p, guidance)
         answer = self._call("sample", *asked)
-        return Drawn(answer.outputs["images"], answer.outputs["codes"], answer.release)
+        images, codes = models.made_images(answer.outputs), answer.outputs["codes"]
+        return Drawn(images, codes, answer.release, answer.outputs.get("audio"))
 
     def encode_stream(
         self,
         images: Iterable[bytes],
+        kind: DataKind = "image",
         *,
         batch: int = models.BATCH,
         batch_bytes: int = models.BATCH_BYTES,
@@ -179,7 +210,9 @@ class Client:
         """Codes of any number of PNG or JPEG images, in order, all from one release.
 
         Args:
-            images: read only as far ahead as requests are sent.
+            images: to encode, or WAV files of a window each; read only as far ahead as requests
+                are sent.
+            kind: which of both.
             batch, batch_bytes: of one request at most; a larger image goes alone.
             in_flight: requests that the server has at a time.
 
@@ -192,7 +225,7 @@ class Client:
         def requests() -> Iterator[dict[str, np.ndarray]]:
             for each in models.batches(images, batch, batch_bytes):
                 sent.append(each)
-                yield {"images": _strings(each)}
+                yield {models.ENCODED[kind]: _strings(each)}
 
         done = 0
         try:
@@ -200,7 +233,8 @@ class Client:
                 done += len(sent.popleft())
                 yield Encoded(answer.outputs["codes"], answer.release)
         except InvalidInput as error:
-            first = models.first_refused(self.encode, sent[0], error)
+            again = functools.partial(self.encode, kind=kind)
+            first = models.first_refused(again, sent[0], error)
             if first.index is not None:
                 first.index += done
             raise first from error
@@ -208,6 +242,7 @@ class Client:
     def decode_stream(
         self,
         codes: Iterable[np.ndarray],
+        labels: Sequence[int] | np.ndarray | None = None,
         *,
         batch: int = models.BATCH,
         batch_bytes: int = models.BATCH_BYTES,
@@ -218,10 +253,9 @@ class Client:
         `batch_bytes` bounds the images of an answer.
         """
         rows = models.RowBatches(codes, batch, batch_bytes)
-        requests = ({"codes": np.asarray(each, np.int32)} for each in rows)
-        for answer in self._stream("decode", requests, in_flight):
-            rows.learn(answer.outputs["images"])
-            yield answer.outputs["images"]
+        for answer in self._stream("decode", models.decoding(rows, labels), in_flight):
+            rows.learn(answer.outputs)
+            yield models.made_images(answer.outputs)
 
     def _stream(
         self, model: str, requests: Iterator[Mapping[str, Any]], in_flight: int
@@ -249,21 +283,27 @@ class Client:
 
     def _start(self, model: str, signature: str, inputs: Mapping[str, Any]) -> grpc.Future:
         request = predict_pb2.PredictRequest()
-        request.model_spec.name = model
+        self._name(model, request.model_spec)
         request.model_spec.signature_name = signature
-        if self._version is not None:
-            request.model_spec.version.value = self._version
-        elif self._label:
-            request.model_spec.version_label = self._label
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-        return self._stub.Predict.future(request, timeout=self._timeout, metadata=[PACKED])
+        return self._stub.Predict.future(request, timeout=self._timeout, metadata=[channel.PACKED])
 
-    def _finish(self, model: str, call: grpc.Future) -> _Answer:
+    def _name(self, model: str, spec: model_pb2.ModelSpec) -> None:
+        spec.name = model
+        if self._version is not None:
+            spec.version.value = self._version
+        elif self._label:
+            spec.version_label = self._label
+
+    def _answer(self, model: str, call: grpc.Future) -> Any:
         try:
-            response = call.result()
+            return call.result()
         except grpc.RpcError as error:
             raise self._error(model, error.code(), error.details() or "") from error
+
+    def _finish(self, model: str, call: grpc.Future) -> _Answer:
+        response = self._answer(model, call)
         outputs = {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
         return _Answer(outputs, response.model_spec.version.value)
 
@@ -298,47 +338,6 @@ class Client:
         else:
             text = f"{where} failed: {code.name}: {said}"
         return ServerError(text, code)
-
-
-def _channel(
-    target: str, credentials: grpc.ChannelCredentials | None, max_bytes: int
-) -> grpc.Channel:
-    config = {"methodConfig": [{"name": [{}], "retryPolicy": _RETRIES}]}
-    options = [
-        ("grpc.service_config", json.dumps(config)),
-        ("grpc.max_send_message_length", max_bytes),
-        ("grpc.max_receive_message_length", max_bytes),
-        # A larger message is not kept, and so is not sent again: 256 KiB by default.
-        ("grpc.per_rpc_retry_buffer_size", max_bytes),
-        # A server that restarts is found again within the repetitions of a call.
-        ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.max_reconnect_backoff_ms", 1000),
-        ("grpc.enable_http_proxy", int(not is_local(target))),
-    ]
-    if credentials is None:
-        return grpc.insecure_channel(target, options)
-    return grpc.secure_channel(target, credentials, options)
-
-
-def _credentials(
-    tls: bool | str | Path, certificate: str | Path | None, key: str | Path | None
-) -> grpc.ChannelCredentials | None:
-    if (certificate is None) != (key is None):
-        raise PipelineError("tls_cert and tls_key go together; give both or neither")
-    if tls is False and certificate is None:
-        return None
-    return grpc.ssl_channel_credentials(
-        None if isinstance(tls, bool) else _read(tls),
-        key and _read(key),
-        certificate and _read(certificate),
-    )
-
-
-def _read(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise PipelineError(f"{path}: {error.strerror}") from error
 
 
 def _strings(values: Sequence[bytes]) -> np.ndarray:

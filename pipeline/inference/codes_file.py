@@ -1,6 +1,6 @@
 """Codes on disk: one .npz file of plain arrays, read by `numpy.load` without pickle.
 
-    format           int    []                2, or 3 with `pixels_per_code`
+    format           int    []                2, 3 with `pixels_per_code`, 4 with `samples`
     codes            uint   [N, h, w(, g)]    the smallest of 8, 16 and 32 bits that holds them
     names            str    [N]               of the images, `/` between folders
     sizes            int32  [N, 2]            height and width of each image as it came, upright;
@@ -13,6 +13,11 @@
                                               (`vqvae encode --tiles`): rows and columns of pixels.
                                               The codes of each begin at the first row and column;
                                               behind them are zeros up to those of the largest
+    samples          int64  [N]               only of audio, where a row is a window of a recording
+                                              and has its name: real samples, at the rate of the
+                                              release; padding follows. `sizes` are 0, 0
+    windows          int64  [N]               with `samples`: number of the window. 0 begins a
+                                              recording, the others follow it in order, end to end
 
 Files without `format`, `sizes` and `names`, which earlier versions wrote, are read as well.
 """
@@ -32,7 +37,7 @@ import numpy as np
 from components import durable_files, features
 from components.errors import PipelineError
 
-FORMAT = 3
+FORMAT = 4
 # What the arrays of a file may take in memory together, codes counted as int32. Compressed
 # bytes say little: a few of them can announce a thousand times as many.
 MAX_BYTES = 4 << 30
@@ -48,9 +53,11 @@ _MEMBERS = {
     "labels": ("iu", 1),
     "records": ("iu", 1),
     "pixels_per_code": ("iu", 1),
+    "samples": ("iu", 1),
+    "windows": ("iu", 1),
 }
 _REQUIRED = ("codes", "release", "codebook_sha256")
-_OPTIONAL = ("labels", "records", "pixels_per_code")
+_OPTIONAL = ("labels", "records", "pixels_per_code", "samples", "windows")
 # What zipfile, zlib and numpy raise for bytes that are not what they should be.
 _DAMAGED = (
     *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError),
@@ -72,6 +79,8 @@ class Codes:
         records: int64 [N], the place of each in the TFRecord file it came from, or None.
         pixels_per_code: int64 [2], rows and columns, of pictures that were encoded in tiles; else
             None.
+        samples: int64 [N], real samples of windows of recordings; None of images.
+        windows: int64 [N], the number of each in its recording; None of images.
     """
 
     codes: np.ndarray
@@ -82,6 +91,8 @@ class Codes:
     labels: np.ndarray | None = None
     records: np.ndarray | None = None
     pixels_per_code: np.ndarray | None = None
+    samples: np.ndarray | None = None
+    windows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -104,7 +115,7 @@ def write(path: Path, codes: Codes) -> None:
         PipelineError: it cannot be written.
     """
     arrays = {
-        "format": np.int64(2 if codes.pixels_per_code is None else FORMAT),
+        "format": np.int64(_format(codes)),
         "codes": narrowest(codes.codes),
         "names": np.asarray(codes.names, dtype=np.str_),
         "sizes": np.asarray(codes.sizes, np.int32),
@@ -121,6 +132,13 @@ def write(path: Path, codes: Codes) -> None:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     except OSError as error:
         raise PipelineError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _format(codes: Codes) -> int:
+    """The first format that has what they have: readers of it need know nothing else."""
+    if codes.samples is not None:
+        return 4
+    return 2 if codes.pixels_per_code is None else 3
 
 
 def narrowest(codes: np.ndarray) -> np.ndarray:
@@ -147,6 +165,8 @@ def read(path: Path) -> Codes:
     if (names := arrays.get("names")) is None:
         names = np.array([f"{index:05d}.png" for index in range(count)], dtype=np.str_)
     integers = {name: arrays[name].astype(np.int64) for name in _OPTIONAL if name in arrays}
+    if ("samples" in integers) != ("windows" in integers):
+        raise _refused(path, "of `samples` and `windows` it has one without the other")
     return Codes(
         codes.astype(np.int32),
         names,
@@ -207,7 +227,7 @@ def _headers(path: Path, archive: zipfile.ZipFile) -> dict[str, tuple[tuple[int,
             f"{MAX_BYTES >> 30} GiB; split it into smaller files"
         )
     count = headers["codes"][0][0]
-    for name in ("names", "sizes", "labels", "records"):
+    for name in ("names", "sizes", "labels", "records", "samples", "windows"):
         if name in headers and headers[name][0][0] != count:
             raise _refused(path, f"it has {count} codes but {headers[name][0][0]} {name}")
     return headers

@@ -1,4 +1,4 @@
-"""What a model says of input that it cannot use."""
+"""What a model says of input that it cannot use, and a server of what it did not do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from components.errors import PipelineError
 
 if TYPE_CHECKING:
+    import grpc
     import tensorflow as tf
 
 _ASSERTION = "assertion failed: "
@@ -26,9 +27,31 @@ class InvalidInput(PipelineError):
         self.index = index
 
 
-def message(error: tf.errors.OpError) -> str:
-    """TensorFlow's message in one line, without the graph's node names and stack traces."""
-    return first_line(error.message) or type(error).__name__
+class ServerError(PipelineError):
+    """A server did not do what was asked; the message is one line.
+
+    Attributes:
+        code: gRPC's status code.
+    """
+
+    def __init__(self, text: str, code: grpc.StatusCode):
+        super().__init__(text)
+        self.code = code
+
+
+def message(error: tf.errors.OpError | UnicodeDecodeError) -> str:
+    """TensorFlow's message in one line, without the graph's node names and stack traces.
+
+    Args:
+        error: one of TensorFlow's; or what Python makes of one that quotes input, such as a part
+            of a WAV file, and of which that is no text.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        text = error.object.decode(errors="backslashreplace")
+        said = first_line(re.sub(r"\{\{.*?\}\} ?", "", text))
+    else:
+        said = first_line(error.message)
+    return said or type(error).__name__
 
 
 def first_line(text: str) -> str:

@@ -1,23 +1,28 @@
-"""Images to codes, codes to images and samples, on files, with the models wherever they run."""
+"""Files to codes, codes to files and samples, with the models wherever they run.
+
+What differs between images and recordings is asked of `ImageFiles` and `SoundFiles`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import tensorflow as tf
 
 from components.errors import PipelineError
-from models import images as image_ops
-from pipeline.inference import codes_file, pictures
+from pipeline.inference import codes_file
 from pipeline.inference.codes_file import Codes
 from pipeline.inference.errors import InvalidInput
-from pipeline.inference.found_images import FoundImages, NotAnImage
+from pipeline.inference.found_files import FoundFiles
+from pipeline.inference.image_files import ImageFiles
 from pipeline.inference.models import Models
-from pipeline.inference.png_folder import new_files, png_names, write_png
+from pipeline.inference.new_files import new_files
+from pipeline.inference.sound_files import SoundFiles
+from pipeline.inference.written import Written
 from pipeline.progress import Progress
 
 Kind = TypeVar("Kind", bound=Models)  # of models: on disk, or behind a server
@@ -25,14 +30,15 @@ Kind = TypeVar("Kind", bound=Models)  # of models: on disk, or behind a server
 # Images drawn in one call. An image depends on its place in the call, so this number is part of
 # what a seed means.
 DRAWN_TOGETHER = 64
+_SHOWN = 10  # names of labels in a message
 
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """How images are drawn.
+    """How images, or sounds, are drawn.
 
     Attributes:
-        label: class, -1 for any.
+        label: class, -1 for any; or its name.
         seed: the same seed draws the same images.
         temperature: divides the logits; below 1 is likelier and less varied.
         top_k: draws among the k likeliest codes, 0 among all.
@@ -40,7 +46,7 @@ class Draw:
         guidance: how clearly images show their label; 1 as drawn, above more, 0 not.
     """
 
-    label: int = -1
+    label: int | str = -1
     seed: int = 0
     temperature: float = 1.0
     top_k: int = 0
@@ -48,85 +54,123 @@ class Draw:
     guidance: float = 1.0
 
 
-def encode_files(
-    models: Models, sources: Sequence[Path], out: Path, progress: Progress
-) -> tuple[int, list[NotAnImage]]:
-    """Encodes image files into a file of codes.
+def encode_files(models: Models, sources: Sequence[Path], out: Path, progress: Progress) -> Written:
+    """Encodes files into a file of codes.
 
     Args:
         models: whose encoder is used.
-        sources: image files of any format that Pillow reads, and folders of them.
+        sources: images of any format that Pillow reads, or recordings of any that
+            `components.audio` reads; and folders of them.
         out: file to write, see `pipeline.inference.codes_file`.
         progress: told of every batch.
 
-    Returns:
-        the number of images, and the files of the folders that are none.
-
     Raises:
         PipelineError: naming the first file that cannot be read or decoded, or the first folder
-            without an image; nothing is written.
+            without any that can; nothing is written.
     """
-    found = FoundImages(sources)
+    found = FoundFiles(sources)
     release, sha256 = models.identity("encode")
-    sizes: list[tuple[int, int]] = []
-    batches: list[np.ndarray] = []
-    done = 0
-    try:
-        for encoded in models.at(release).encode_stream(_measured(found.read(), sizes)):
-            batches.append(codes_file.narrowest(encoded.codes))
-            done += len(encoded.codes)
-            progress("encoding", done, found.total)
-    except InvalidInput as error:
-        if error.index is None:
-            raise
-        raise PipelineError(f"{found.paths[error.index]}: {error}") from error
-    if found.failure:
-        raise found.failure
-    codes = np.concatenate(batches)
-    names = np.array(found.names(), dtype=np.str_)
-    codes_file.write(out, Codes(codes, names, np.array(sizes, np.int32), release, sha256))
-    return len(codes), found.left_out
+    models = models.at(release)
+    files = files_of(models, "encode")
+    codes_file.write(out, _encoded(models, files, found, release, sha256, progress))
+    return Written(len(found.paths), files.thing, found.left_out)
 
 
 def decode_file(
-    models: Models, source: Path, out: Path, progress: Progress, *, chosen: bool, force: bool
-) -> tuple[int, str]:
-    """Decodes a file of codes into PNG files, named as the images were.
+    models: Models,
+    source: Path,
+    out: Path,
+    progress: Progress,
+    *,
+    label: int | str | None,
+    chosen: bool,
+    force: bool,
+) -> Written:
+    """Decodes a file of codes into PNG or WAV files, named as what was encoded.
 
     Args:
         models: whose decoder is used if its codebook is that of the codes.
         source: file of codes.
         out: folder; its files are never replaced.
-        progress: told of every batch.
+        progress: told of every image or recording.
+        label: that a conditional decoder is given, or its name; None for those that the file has.
         chosen, force: see `models_for`.
 
-    Returns:
-        the number of images, and what there is to say about the release that was used.
-
     Raises:
-        PipelineError: the file holds no codes, those of another codebook, or codes of tiles for
-            a server; nothing is written.
+        PipelineError: the file holds no codes, those of another codebook or another kind of data,
+            codes of tiles for a server, or lacks labels; nothing is written.
     """
     stored = codes_file.read(source)
     models, note = models_for(
         models, source, stored.codebook_sha256, stored.release, chosen=chosen, force=force
     )
-    names = png_names(stored.names.tolist())
+    files = files_of(models, "decode")
+    names = files.names(stored)
     done = 0
-    if stored.pixels_per_code is None:
-        decoded = models.decode_stream(stored.codes)
-    else:
-        decoded = pictures.decode_stream(models, source, stored)
     with new_files(out, names) as folder:
         try:
-            for images in decoded:
-                for image in images:
-                    write_png(folder / names[done], image)
-                    done += 1
+            labels = _labels(models, source, stored, label)
+            for made in files.decoded(models, source, stored, labels):
+                files.write(folder / names[done], made)
+                done += 1
                 progress("decoding", done, len(names))
         except InvalidInput as error:
             raise PipelineError(f"{source}: {error}") from error
-    return done, note
+    return Written(done, files.thing, note=note)
+
+
+def convert_file(
+    models: Models, source: Path, label: int | str, out: Path, progress: Progress
+) -> None:
+    """Encodes a recording, and decodes it as another speaker says it.
+
+    Args:
+        models: of a release of audio with a conditional decoder.
+        source: the recording.
+        label: the speaker, or the name.
+        out: WAV file; one that is there is not replaced.
+        progress: told of every batch.
+
+    Raises:
+        PipelineError: the release is another one, or the recording cannot be used; nothing is
+            written.
+    """
+    release, sha256 = models.identity("encode")
+    models = models.at(release)
+    files = files_of(models, "encode")
+    if isinstance(files, ImageFiles):
+        raise PipelineError(f"release {release} is of images; `vqvae convert` is for recordings")
+    if not models.takes_labels():
+        raise _decodes_codes_alone(models)
+    if os.path.lexists(out):
+        raise PipelineError(f"{out}: is there already; name a new file")
+    with new_files(out.parent, [out.name]) as folder:
+        stored = _encoded(models, files, FoundFiles([source]), release, sha256, progress)
+        try:
+            labels = _labels(models, source, stored, label)
+            (sound,) = files.decoded(models, source, stored, labels)
+        except InvalidInput as error:
+            raise PipelineError(f"{source}: {error}") from error
+        files.write(folder / out.name, sound)
+
+
+def files_of(models: Models, model: str) -> ImageFiles | SoundFiles:
+    """What a release takes and gives, on files; `model` is one of its models that is at hand."""
+    audio = models.audio(model)
+    return ImageFiles() if audio is None else SoundFiles(audio)
+
+
+def check_is_of_images(models: Models, model: str, option: str) -> None:
+    """Refuses a release of audio for what is for images only.
+
+    Raises:
+        PipelineError: naming the release and the option.
+    """
+    if models.audio(model) is not None:
+        raise PipelineError(
+            f"release {models.identity(model).release} is of audio, and {option} is for images; "
+            f"leave {option} out and name the files themselves"
+        )
 
 
 def models_for(
@@ -171,11 +215,8 @@ def models_for(
     )
 
 
-def sample_files(models: Models, out: Path, count: int, draw: Draw, progress: Progress) -> int:
-    """Draws images and writes them as PNG files, and their codes as `codes.npz`.
-
-    Returns:
-        the number of images.
+def sample_files(models: Models, out: Path, count: int, draw: Draw, progress: Progress) -> Written:
+    """Draws images or sound and writes PNG or WAV files, and their codes as `codes.npz`.
 
     Raises:
         PipelineError: the label or the temperature is not one the model takes, or the files are
@@ -183,12 +224,14 @@ def sample_files(models: Models, out: Path, count: int, draw: Draw, progress: Pr
     """
     release, sha256 = models.identity("sample")
     models = models.at(release)
-    names = [f"{index:05d}.png" for index in range(count)]
+    files = files_of(models, "sample")
+    label = _number(models, draw.label)
+    names = [f"{index:05d}{files.suffix}" for index in range(count)]
     codes: list[np.ndarray] = []
     done = 0
     with new_files(out, [*names, "codes.npz"]) as folder:
         while done < count:
-            labels = [draw.label] * min(DRAWN_TOGETHER, count - done)
+            labels = [label] * min(DRAWN_TOGETHER, count - done)
             drawn = models.sample(
                 labels,
                 seed=_seed(draw.seed, len(codes)),
@@ -197,33 +240,91 @@ def sample_files(models: Models, out: Path, count: int, draw: Draw, progress: Pr
                 top_p=draw.top_p,
                 guidance=draw.guidance,
             )
-            for image in drawn.images:
-                write_png(folder / names[done], image)
+            for made in files.drawn(drawn):
+                files.write(folder / names[done], made)
                 done += 1
             codes.append(drawn.codes)
             progress("drawing", done, count)
-        size = drawn.images.shape[1:3]
         stored = Codes(
             np.concatenate(codes),
             np.array(names, dtype=np.str_),
-            np.tile(np.array(size, np.int32), [count, 1]),
-            release,
-            sha256,
-            labels=None if draw.label == -1 else np.full([count], draw.label, np.int64),
+            release=release,
+            codebook_sha256=sha256,
+            labels=None if label == -1 else np.full([count], label, np.int64),
+            **files.drawn_columns(drawn, count),
         )
         codes_file.write(folder / "codes.npz", stored)
-    return count
+    return Written(count, files.thing)
 
 
-def _measured(images: Iterable[bytes], sizes: list[tuple[int, int]]) -> Iterator[bytes]:
-    """Passes images on, and notes the height and width of each."""
-    for image in images:
-        try:
-            height, width = image_ops.upright_sizes(tf.constant([image])).numpy()[0]
-        except tf.errors.InvalidArgumentError:
-            height = width = 0  # the encoder will say what is wrong with it
-        sizes.append((int(height), int(width)))
-        yield image
+def _encoded(
+    models: Models,
+    files: ImageFiles | SoundFiles,
+    found: FoundFiles,
+    release: int,
+    sha256: str,
+    progress: Progress,
+) -> Codes:
+    """Codes of all files that can be used."""
+    reading = files.reading(found)
+    batches: list[np.ndarray] = []
+    try:
+        for encoded in models.encode_stream(reading.encoded(), files.kind):
+            batches.append(codes_file.narrowest(encoded.codes))
+            progress("encoding", len(found.paths), found.total)
+    except InvalidInput as error:
+        if error.index is None:
+            raise
+        raise PipelineError(f"{reading.path(error.index)}: {error}") from error
+    if found.failure:
+        raise found.failure
+    codes = np.concatenate(batches)
+    return Codes(codes, release=release, codebook_sha256=sha256, **reading.columns())
+
+
+def _labels(
+    models: Models, source: Path, stored: Codes, label: int | str | None
+) -> np.ndarray | None:
+    """What a conditional decoder is told, int32 [N]; None for any other."""
+    if not models.takes_labels():
+        if label is None:
+            return None
+        raise _decodes_codes_alone(models)
+    if label is not None:
+        return np.full([len(stored)], _number(models, label), np.int32)
+    if stored.labels is None:
+        raise PipelineError(
+            f"{source}: has no labels, which the conditional decoder of release "
+            f"{models.identity('decode').release} needs; name one with --speaker, -1 for none"
+        )
+    return stored.labels
+
+
+def _number(models: Models, label: int | str) -> int:
+    """A label, whether it is given by its number or its name.
+
+    Raises:
+        PipelineError: nobody knows the name.
+    """
+    if isinstance(label, int):
+        return label
+    names = list(models.label_names())
+    if label in names:
+        return names.index(label)
+    known = f"there are {', '.join(names[:_SHOWN])}{', …' * (len(names) > _SHOWN)}"
+    raise PipelineError(
+        f"no label is called {label!r}: "
+        + (known if names else "this release does not say what its labels are called")
+        + "; give its number"
+    )
+
+
+def _decodes_codes_alone(models: Models) -> PipelineError:
+    return PipelineError(
+        f"release {models.identity('decode').release} has no conditional decoder "
+        "(model.decoder.conditional), so it cannot decode for a --speaker; leave it out, or use "
+        "another release"
+    )
 
 
 def _seed(seed: int, call: int) -> int:

@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
+from pydantic import ValidationError
 
+from components.errors import PipelineError
 from components.example_gen.halving import by_halves
+from components.features import DataKind
 from components.tf_serving.batching import LARGEST
+from models.audio.config import AudioConfig
 from pipeline.inference.errors import InvalidInput
 
 # Of one request of a stream, whichever comes first.
@@ -35,15 +39,22 @@ class Encoded(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """Samples: images uint8 [N, H, W, C], codes int32 [N, h, w(, g)], and their release."""
+    """Samples: images uint8 [N, H, W, C], codes int32 [N, h, w(, g)], and their release.
+
+    Of a release of audio the images are spectrograms, and `audio`, float32 [N, samples], is what
+    they sound like.
+    """
 
     images: np.ndarray
     codes: np.ndarray
     release: int
+    audio: np.ndarray | None = None
 
 
 class Models(Protocol):
     """Encode, decode and sample of one release.
+
+    What the networks see are images, of a release of audio too: there they are spectrograms.
 
     Every method raises `InvalidInput` with the model's words where the model refuses its input,
     and another one-line `PipelineError` for everything else that goes wrong.
@@ -58,15 +69,39 @@ class Models(Protocol):
     def of_codebook(self, codebook_sha256: str, release: int) -> Self | None:
         """The models of a release that has this codebook, first of all `release`; None without."""
 
-    def encode_stream(self, images: Iterable[bytes]) -> Iterator[Encoded]:
+    def audio(self, model: str = "encode") -> AudioConfig | None:
+        """The settings of the sound that a release takes and gives; None for one of images."""
+
+    def takes_labels(self) -> bool:
+        """Whether `decode` takes labels: its decoder is conditional."""
+
+    def label_names(self) -> Sequence[str]:
+        """What labels 0, 1, … are called; empty where that is not known."""
+
+    def encode_stream(self, images: Iterable[bytes], kind: DataKind = "image") -> Iterator[Encoded]:
         """Codes of any number of PNG or JPEG images, in order and in batches.
 
+        Args:
+            images: to encode, or WAV files of a window each.
+            kind: which of both.
+
         Raises:
-            InvalidInput: with the `index` of the first image that cannot be decoded.
+            InvalidInput: with the `index` of the first that cannot be decoded.
         """
 
-    def decode_stream(self, codes: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Images uint8 [n, H, W, C] of any number of codes int32 [h, w(, g)], in order."""
+    def decode_stream(
+        self, codes: Iterable[np.ndarray], labels: Sequence[int] | np.ndarray | None = None
+    ) -> Iterator[np.ndarray]:
+        """Images uint8 [n, H, W, C] of any number of codes int32 [h, w(, g)], in order.
+
+        With as many labels, -1 where not known, if the decoder is conditional, and only then.
+        """
+
+    def waveform(self, frames: np.ndarray) -> np.ndarray:
+        """Sound float32 [n, T · hop] of spectrograms uint8 [n, T, mels, 1], of a release of audio.
+
+        T is among `models.medium.rows_at_once`, whatever the length of a window.
+        """
 
     def sample(
         self,
@@ -84,6 +119,15 @@ class Models(Protocol):
 NO_GUIDANCE = (
     "this release was made by an earlier vqvae, and cannot guide its samples; leave guidance at 1, "
     "or release again"
+)
+
+# What the input of `encode` is called.
+ENCODED: dict[DataKind, str] = {"image": "images", "audio": "audio"}
+
+# Where codes alone are at hand.
+NO_LABELS = (
+    "release %d has a conditional decoder (model.decoder.conditional), which needs a label for "
+    "each image besides its codes; decode in Python, with `decode(codes, labels)`"
 )
 
 
@@ -106,6 +150,26 @@ def drawing(
     return "guided", {**inputs, "guidance": np.float32(guidance)}
 
 
+def made_images(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Of the outputs of `decode` or `sample` what the networks made, uint8 [N, H, W, C]."""
+    return outputs["images"] if "images" in outputs else outputs["frames"]
+
+
+def read_audio(settings: str | bytes, release: int) -> AudioConfig:
+    """Settings of sound that a release tells, from JSON.
+
+    Raises:
+        PipelineError: it is of a later vqvae, whose settings are others.
+    """
+    try:
+        return AudioConfig.model_validate_json(settings)
+    except ValidationError as error:
+        raise PipelineError(
+            f"release {release}: its settings of audio are not ones that this vqvae knows; use the "
+            "vqvae that made it"
+        ) from error
+
+
 def batches(images: Iterable[bytes], count: int, size: int) -> Iterator[list[bytes]]:
     """Cuts a stream of images into lists of at most `count` images and, but for one that is
     larger by itself, `size` bytes; holds no more than one list."""
@@ -119,6 +183,19 @@ def batches(images: Iterable[bytes], count: int, size: int) -> Iterator[list[byt
         total += len(image)
     if batch:
         yield batch
+
+
+def decoding(
+    batches: Iterable[np.ndarray], labels: Sequence[int] | np.ndarray | None
+) -> Iterator[dict[str, np.ndarray]]:
+    """The inputs of `decode` for batches of codes, and of the labels of all of them if any."""
+    done = 0
+    for codes in batches:
+        inputs = {"codes": np.asarray(codes, np.int32)}
+        if labels is not None:
+            inputs["labels"] = np.asarray(labels[done : done + len(codes)], np.int32)
+        done += len(codes)
+        yield inputs
 
 
 class RowBatches:
@@ -136,9 +213,9 @@ class RowBatches:
         while rows := list(itertools.islice(self._rows, self._next)):
             yield np.stack(rows)
 
-    def learn(self, answer: np.ndarray) -> None:
-        """Takes note of an answer, uint8 [n, ...]."""
-        row_bytes = max(answer.nbytes // max(len(answer), 1), 1)
+    def learn(self, outputs: Mapping[str, np.ndarray]) -> None:
+        """Takes note of an answer, arrays [n, ...]."""
+        row_bytes = max(sum(each.nbytes // max(len(each), 1) for each in outputs.values()), 1)
         self._next = min(max(self._size // row_bytes, 1), self._count)
 
 

@@ -13,15 +13,17 @@ from models import images as image_ops
 from pipeline.inference import codes_file, errors
 from pipeline.inference.codes_file import Codes
 from pipeline.inference.disk import DiskModels
-from pipeline.inference.found_images import FoundImages, NotAnImage
+from pipeline.inference.found_files import FoundFiles
+from pipeline.inference.image_reading import IMAGE, read_image
 from pipeline.inference.models import Models
 from pipeline.inference.tiling import Tiling
+from pipeline.inference.written import Written
 from pipeline.progress import Progress
 
 
 def encode_pictures(
     models: DiskModels, sources: Sequence[Path], out: Path, progress: Progress
-) -> tuple[int, list[NotAnImage]]:
+) -> Written:
     """Encodes image files into a file of codes, each at its own size.
 
     Args:
@@ -29,9 +31,6 @@ def encode_pictures(
         sources: image files of any format that Pillow reads, and folders of them.
         out: file to write, with `pixels_per_code`.
         progress: told of every picture.
-
-    Returns:
-        the number of pictures, and the files of the folders that are none.
 
     Raises:
         PipelineError: naming the first file that cannot be read or decoded, or the first folder
@@ -41,10 +40,10 @@ def encode_pictures(
     release, sha256 = models.identity("encode")
     tiling = Tiling.of_release(models.release)
     read = _reader(tiling.image[2])
-    found = FoundImages(sources)
+    found = FoundFiles(sources)
     sizes: list[tuple[int, int]] = []
     made: list[np.ndarray] = []
-    for image in found.read():
+    for image in found.read(read_image, IMAGE):
         try:
             picture = read(image).numpy()
         except tf.errors.InvalidArgumentError as error:
@@ -65,7 +64,7 @@ def encode_pictures(
             pixels_per_code=np.array(tiling.factors),
         ),
     )
-    return len(made), found.left_out
+    return Written(len(made), IMAGE, found.left_out)
 
 
 def decode_stream(models: Models, source: Path, stored: Codes) -> Iterator[np.ndarray]:

@@ -32,9 +32,23 @@ METRICS = {
     "unigram_bits_per_code": ("unigram bits/code", "entropy of the code frequencies"),
     "uniform_bits_per_code": ("uniform bits/code", "log₂ of the codebook's size"),
     "bits_per_dim": ("bits/dim", "to store a pixel value without loss, codes included"),
+    "stoi": ("STOI", "intelligibility of the reconstruction beside its original: 1 is perfect"),
+    "log_spectral_distance": ("log-spectral distance", "dB, reconstruction from original"),
+    "bits_per_second": ("bits/s", "what the prior spends on a second of sound"),
+    "code_bits_per_second": ("code bits/s", "the same without a prior"),
+    "speaker_accuracy": ("speakers known", "share of real windows whose speaker the judge names"),
+    "conversion_target": ("heard as target", "share of converted windows in the new voice"),
+    "conversion_source": ("heard as source", "share of converted windows in the old voice"),
+    "conversion_content": ("content kept", "share of the codes that come back after conversion"),
+    "phoneme_accuracy": ("phonemes right", "share of moments whose phone the code stands for"),
+    "phoneme_majority": ("most frequent phoneme", "the same, saying that one always"),
 }
+# Metrics that are shares, and those that do not differ between labels.
+_SHARES = ("code_usage", "speaker_accuracy", "conversion_", "phoneme_")
+_SETTINGS = ("uniform_bits_per_code", "code_bits_per_second")
 # Metrics at the top of the page.
 _TILES = ("nmse", "psnr", "code_usage", "prior_bits_per_code", "bits_per_dim")
+_DECIBELS = ("psnr", "log_spectral_distance")
 _MOST_LABELS = 30
 
 
@@ -147,17 +161,20 @@ def bits(collected: Collected) -> list[tuple[str, float, str]]:
 
 
 def sizes(collected: Collected) -> list[tuple[str, str]]:
-    """Bits of one image: its pixels, and its codes under the prior."""
+    """Bits of one image, or window of sound: as it is, and its codes under the prior."""
     metrics = collected.evaluation.metrics if collected.evaluation else {}
     bits_per_code = metrics.get("prior_bits_per_code", math.nan)
     if not collected.model or not math.isfinite(bits_per_code):
         return []
-    pixels = 8 * math.prod(collected.model["image"])
+    if audio := collected.model.get("audio"):
+        what, bits = "a window's samples, 16 bits each", 16 * audio["frames"] * audio["hop"]
+    else:
+        what, bits = "an image's pixels", 8 * math.prod(collected.model["image"])
     codes = math.prod(collected.model["code_shape"]) * bits_per_code
     return [
-        ("an image's pixels", f"{number(pixels)} bits"),
+        (what, f"{number(bits)} bits"),
         ("its codes, by the prior", f"{number(codes)} bits"),
-        *([("ratio", f"{pixels / codes:.3g} : 1")] if codes else []),
+        *([("ratio", f"{bits / codes:.3g} : 1")] if codes else []),
     ]
 
 
@@ -170,8 +187,7 @@ def by_label(collected: Collected) -> dict[str, Any] | None:
     labels = list(by_label)
     if len(labels) > _MOST_LABELS:
         labels = sorted(labels, key=lambda label: -by_label[label].get("nmse", 0.0))[:_MOST_LABELS]
-    names = [name for name in METRICS if name in by_label[labels[0]]]
-    names.remove("uniform_bits_per_code")
+    names = [name for name in METRICS if name in by_label[labels[0]] and name not in _SETTINGS]
     worst = max((by_label[label].get("nmse") or 0.0 for label in labels), default=0.0)
     rows = [
         {
@@ -195,10 +211,10 @@ def tiles(collected: Collected) -> list[tuple[str, str]]:
 
 def metric_text(name: str, value: float | None) -> str:
     """A metric's value in its unit."""
-    if name.startswith("code_usage"):
+    if name.startswith(_SHARES):
         return percent(value)
     text = number(value, exact=True)
-    return f"{text} dB" if name == "psnr" and value is not None else text
+    return f"{text} dB" if name in _DECIBELS and value is not None else text
 
 
 def label_text(label: int) -> str:
@@ -231,7 +247,7 @@ def _rule(check: Check) -> str:
     """A threshold in words, with numbers as the page writes them."""
     return describe_check(
         check,
-        lambda limit: percent(limit) if check.metric.startswith("code_usage") else number(limit),
+        lambda limit: percent(limit) if check.metric.startswith(_SHARES) else number(limit),
     )
 
 

@@ -1,4 +1,7 @@
-"""Held-out images beside their reconstructions, and samples, made with the run's own models."""
+"""Held-out images beside their reconstructions, and samples, made with the run's own models.
+
+Of sound there are spectrograms, and the sound itself.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from components import contents, durable_files, features
 from components.errors import PipelineError
+from components.kinds import AudioKind, ImageKind, kind_of
 from components.release_store.loading import load
+from components.stored_images import parser
 from components.trainer import exported
-from components.trainer.records import parse_images
-from models.config import ImageShape
+from pipeline.report import sounds
 from pipeline.report.data import records
 
 # Where the pictures of a report lie as arrays.
 ARRAYS = "pictures.npz"
-_SAMPLE = "sample_"  # followed by the label
+_SAMPLE, _SOUND = "sample_", "sound_of_sample_"  # followed by the label
 
 _SEED = 0
 _TEMPERATURE = 1.0
@@ -33,24 +37,35 @@ _PAIR_BYTES = 3 << 20
 _ROWS = 10
 _COLUMNS = 10
 _SAMPLED_CODES = 100 * 64
+# Of windows of sound, which are larger than pictures: pairs, and samples of a label.
+_SOUND_PAIRS = 12
+_SOUND_CANDIDATES = 4096  # a recording has many, and a speaker many recordings in a row
+_SOUND_COLUMNS = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Images drawn for one label, -1 for any; uint8 [N, H, W, C]."""
+    """Images drawn for one label, -1 for any; uint8 [N, H, W, C]. Of sound int16 [N, S] too."""
 
     label: int
     images: np.ndarray
+    sounds: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """Arrays of one run: `originals` and `reconstructions` uint8 [N, H, W, C], `labels` [N]."""
+    """Arrays of one run: `originals` and `reconstructions` uint8 [N, H, W, C], `labels` [N].
+
+    Of sound the images are spectrograms, with time along the rows, and `sounds` those of the
+    originals and of the reconstructions, int16 [2, N, S], at `rate` Hz.
+    """
 
     originals: np.ndarray
     reconstructions: np.ndarray
     labels: np.ndarray
     samples: list[Samples]
+    sounds: np.ndarray | None = None
+    rate: int = 0
     seed: int = _SEED
     temperature: float = _TEMPERATURE
 
@@ -63,18 +78,24 @@ def make(transformed: str, model: str, facts: dict[str, Any]) -> Pictures:
         model: the combined Model artifact, whose `release/` is used, as it is served.
         facts: its model.json.
     """
-    height, width, channels = facts["image"]
+    kind = kind_of(facts)
     release = exported.release(model)
-    originals, labels = _held_out(
-        transformed, ImageShape(height=height, width=width, channels=channels)
-    )
+    originals, labels, heard = _held_out(transformed, kind)
     codes = _signature(release / "encode", "pixels")(images=tf.constant(originals))["codes"]
+    given = {"codes": codes}
     decode = _signature(release / "decode", "serving_default")
+    if "labels" in decode.structured_input_signature[1]:  # of a conditional decoder
+        # A label that training never saw says nothing.
+        known = np.where(labels < int(facts["num_classes"]), labels, features.NO_LABEL)
+        given["labels"] = tf.constant(known, tf.int32)
+    decoded = decode(**given)
     return Pictures(
-        originals=originals,
-        reconstructions=decode(codes=codes)["images"].numpy(),
+        originals=_shown(originals, kind),
+        reconstructions=_shown(decoded[kind.output].numpy(), kind),
         labels=labels,
-        samples=_draw(release / "sample", facts),
+        samples=_draw(release / "sample", kind, facts),
+        sounds=None if heard is None else np.stack([heard, sounds.sixteen_bits(decoded["audio"])]),
+        rate=kind.audio.rate if kind.kind == "audio" else 0,
     )
 
 
@@ -86,6 +107,11 @@ def write(pictures: Pictures, folder: Path) -> None:
         "labels": pictures.labels,
         **{f"{_SAMPLE}{each.label}": each.images for each in pictures.samples},
     }
+    if pictures.sounds is not None:
+        arrays |= {"sounds": pictures.sounds, "rate": np.array(pictures.rate)}
+        for each in pictures.samples:
+            if each.sounds is not None:
+                arrays[f"{_SOUND}{each.label}"] = each.sounds
     with durable_files.appearing(folder / ARRAYS) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
@@ -96,19 +122,33 @@ def read(folder: str) -> Pictures | None:
     if not path.is_file():
         return None
     with np.load(path) as arrays:
+        labels = [name.removeprefix(_SAMPLE) for name in arrays if name.startswith(_SAMPLE)]
         samples = [
-            Samples(int(name.removeprefix(_SAMPLE)), arrays[name])
-            for name in arrays
-            if name.startswith(_SAMPLE)
+            Samples(int(label), arrays[_SAMPLE + label], arrays.get(_SOUND + label))
+            for label in labels
         ]
-        return Pictures(arrays["originals"], arrays["reconstructions"], arrays["labels"], samples)
+        return Pictures(
+            originals=arrays["originals"],
+            reconstructions=arrays["reconstructions"],
+            labels=arrays["labels"],
+            samples=samples,
+            sounds=arrays.get("sounds"),
+            rate=int(arrays.get("rate", 0)),
+        )
 
 
-def _held_out(transformed: str, shape: ImageShape) -> tuple[np.ndarray, np.ndarray]:
-    """Images of the held-out split, of each label about as many, ordered by label."""
-    limit = max(1, min(_PAIRS, _PAIR_BYTES // shape.size))
-    dataset = records(Path(transformed, "Split-eval")).take(_CANDIDATES).batch(64)
-    parse = parse_images(shape, contents.read(transformed).pixels)
+def _held_out(
+    transformed: str, kind: ImageKind | AudioKind
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Images of the held-out split, of each label about as many, ordered by label; and labels.
+
+    Of sound also that, int16 [N, S].
+    """
+    sound = kind if kind.kind == "audio" else None
+    most, candidates = (_PAIRS, _CANDIDATES) if sound is None else (_SOUND_PAIRS, _SOUND_CANDIDATES)
+    limit = max(1, min(most, _PAIR_BYTES // math.prod(kind.shape)))
+    dataset = records(Path(transformed, "Split-eval")).take(candidates).batch(64)
+    parse = parser(kind.shape, contents.read(transformed).pixels)
     batches = list(dataset.map(parse).as_numpy_iterator())
     if not batches:
         raise PipelineError(f"{transformed}: the held-out split is empty")
@@ -120,10 +160,11 @@ def _held_out(transformed: str, shape: ImageShape) -> tuple[np.ndarray, np.ndarr
     rank = np.arange(len(order)) - starts
     chosen = order[np.argsort(rank, kind="stable")][:limit]
     chosen = chosen[np.argsort(labels[chosen], kind="stable")]
-    return images[chosen], labels[chosen]
+    heard = None if sound is None else sounds.of_records(dataset.unbatch(), chosen, sound)
+    return images[chosen], labels[chosen], heard
 
 
-def _draw(model: Path, facts: dict[str, Any]) -> list[Samples]:
+def _draw(model: Path, kind: ImageKind | AudioKind, facts: dict[str, Any]) -> list[Samples]:
     """Samples without a label, then a row per class, classes spread evenly if many."""
     classes = int(facts["num_classes"])
     number = max(16, min(_ROWS * _COLUMNS, _SAMPLED_CODES // math.prod(facts["code_shape"])))
@@ -131,16 +172,25 @@ def _draw(model: Path, facts: dict[str, Any]) -> list[Samples]:
         counts = {features.NO_LABEL: number}
     else:
         rows = max(1, min(_ROWS, number // 4, classes))
-        columns = max(1, min(_COLUMNS, number // rows))
+        most = _SOUND_COLUMNS if kind.kind == "audio" else _COLUMNS
+        columns = max(1, min(most, number // rows))
         shown = np.unique(np.linspace(0, classes - 1, rows).round().astype(int)).tolist()
         counts = {features.NO_LABEL: 2 * columns, **dict.fromkeys(shown, columns)}
     drawn = _signature(model, "serving_default")(
         labels=tf.constant(np.repeat(list(counts), list(counts.values())), tf.int32),
         seed=tf.constant(_SEED, tf.int64),
         temperature=tf.constant(_TEMPERATURE, tf.float32),
-    )["images"].numpy()
-    ends = np.cumsum(list(counts.values()))
-    return [Samples(*each) for each in zip(counts, np.split(drawn, ends[:-1]), strict=True)]
+    )
+    ends = np.cumsum(list(counts.values()))[:-1]
+    arrays = [np.split(_shown(drawn[kind.output].numpy(), kind), ends)]
+    if kind.kind == "audio":
+        arrays.append(np.split(sounds.sixteen_bits(drawn["audio"]), ends))
+    return [Samples(*each) for each in zip(counts, *arrays, strict=True)]
+
+
+def _shown(images: np.ndarray, kind: ImageKind | AudioKind) -> np.ndarray:
+    """Images as they are; spectrograms with time from left to right and low tones at the bottom."""
+    return images.swapaxes(1, 2)[:, ::-1] if kind.kind == "audio" else images
 
 
 def _signature(model: Path, name: str):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from components import features
 from pipeline.local.root import Root
-from pipeline.report import graph, judgement, trainings
+from pipeline.report import graph, judgement, sounds, trainings
 from pipeline.report.charts import bars
 from pipeline.report.collect import Collected
 from pipeline.report.numbers import duration, number, percent
@@ -36,12 +36,19 @@ def render(collected: Collected) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=number, percent=percent, duration=duration, image=data_uri, local=_local
+        number=number,
+        percent=percent,
+        duration=duration,
+        image=data_uri,
+        local=_local,
+        sound=sounds.data_uri,
     )
     steps = [(each.name, each.state, each.seconds) for each in collected.components]
     return environment.get_template("report.html.j2").render(
         run=collected,
         built=datetime.datetime.now(datetime.UTC),
+        things="windows" if _is_sound(collected) else "images",
+        heard=collected.pictures is not None and collected.pictures.sounds is not None,
         verdict=judgement.verdict(collected),
         facts=_facts(collected),
         tiles=judgement.tiles(collected),
@@ -62,6 +69,10 @@ def render(collected: Collected) -> str:
         config=_config(collected.config),
         lineage=_lineage(collected),
     )
+
+
+def _is_sound(collected: Collected) -> bool:
+    return collected.config.get("data", {}).get("kind") == "audio"  # not told by runs of before
 
 
 def data_uri(image: np.ndarray) -> str:
@@ -87,8 +98,10 @@ def _facts(collected: Collected) -> list[str]:
     return facts
 
 
-def _pairs(collected: Collected) -> list[tuple[np.ndarray, np.ndarray, str, str]]:
-    """Original, reconstruction, label and PSNR of the held-out images that are shown."""
+def _pairs(
+    collected: Collected,
+) -> list[tuple[np.ndarray, np.ndarray, list[np.ndarray], str, str]]:
+    """Original, reconstruction, their sounds if any, label and PSNR of what is shown."""
     pictures = collected.pictures
     if pictures is None:
         return []
@@ -99,7 +112,10 @@ def _pairs(collected: Collected) -> list[tuple[np.ndarray, np.ndarray, str, str]
         "" if label < 0 else judgement.label_text(label) for label in pictures.labels.tolist()
     ]
     texts = [f"{ratio:.1f} dB" for ratio in ratios]
-    return list(zip(pictures.originals, pictures.reconstructions, labels, texts, strict=True))
+    images = (pictures.originals, pictures.reconstructions)
+    none: list[list[np.ndarray]] = [[] for _ in labels]
+    heard = none if pictures.sounds is None else map(list, pictures.sounds.swapaxes(0, 1))
+    return list(zip(*images, heard, labels, texts, strict=True))
 
 
 def _codes(collected: Collected) -> dict[str, Any] | None:

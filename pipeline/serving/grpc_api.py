@@ -18,7 +18,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from pipeline.inference.client import PACKED
+from pipeline.inference.channel import PACKED
 from pipeline.serving.errors import RequestError, invalid
 from pipeline.serving.manager import Manager, State
 from pipeline.serving.off_loop import LARGE, away_if

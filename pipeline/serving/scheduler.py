@@ -208,7 +208,7 @@ def _attempt(signature: Signature, inputs: Arrays) -> dict[str, np.ndarray] | Re
     where = f"{signature.model} {signature.version}, {signature.name}"
     try:
         return signature(inputs)
-    except tf.errors.InvalidArgumentError as error:
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
         return invalid(errors.message(error))
     except tf.errors.ResourceExhaustedError as error:
         _LOG.warning("%s: out of memory", where)

@@ -28,8 +28,8 @@ class Signature:
         lease: shared with its servable.
         name: its name in requests.
         inputs, outputs: by name.
-        batchable: whether every input and output has one row per image, so that the rows of
-            several requests can be computed together.
+        batchable: whether every input and output has one row per image, and the rows of all
+            requests one size, so that those of several can be computed together.
     """
 
     def __init__(self, servable: Servable, name: str, definition: meta_graph_pb2.SignatureDef):
@@ -39,7 +39,8 @@ class Signature:
         self.inputs = _specs(definition.inputs)
         self.outputs = _specs(definition.outputs)
         specs = [*self.inputs.values(), *self.outputs.values()]
-        self.batchable = all(spec.batched for spec in specs)
+        same = all(None not in spec.shape[1:] for spec in self.inputs.values())
+        self.batchable = same and all(spec.batched for spec in specs)
         self._loaded = servable.loaded
         self._function = servable.loaded.signatures[name]
 

@@ -97,7 +97,9 @@ def test_twenty_steps_end_in_a_release(name, tmp_path):
     assert images.dtype == tf.uint8
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar10_small", "imagenet128", "mnist", "photos_256"])
+@pytest.mark.parametrize(
+    "name", ["cifar10", "cifar10_small", "imagenet128", "mnist", "photos_256", "speech"]
+)
 def test_the_configurations_ship(name):
     from pipeline.config import config
 

@@ -12,6 +12,7 @@ from components.trainer.records import parse_images
 from models.config import NetworkConfig, PriorConfig
 from models.export import export_release, export_vqvae, restore_vqvae
 from models.images import preprocess_images
+from models.medium import image_medium
 from models.priors import GatedPixelCNN
 from models.vqvae import VQVAE
 
@@ -41,7 +42,7 @@ def released(request, tmp_path_factory):
     export_release(
         vqvae,
         prior,
-        preprocess=lambda images: preprocess_images(images, config.image.hwc),
+        medium=image_medium(lambda images: preprocess_images(images, config.image.hwc)),
         preprocess_resources=tf.Module(),
         parse=parse_images(config.image),
         combined=str(folder / "combined"),

@@ -18,6 +18,7 @@ from models.config import (
 )
 from models.draws import draw, noise
 from models.export import export_release
+from models.medium import image_medium
 from models.priors import GatedPixelCNN
 from models.sampler import generate
 from models.vqvae import VQVAE
@@ -219,7 +220,7 @@ def served(tmp_path_factory, prior, groups):
     export_release(
         VQVAE(settings, data_variance=0.1),
         prior,
-        preprocess=black,
+        medium=image_medium(black),
         preprocess_resources=tf.Module(),
         parse=lambda examples: {"image": black(examples)},
         combined=str(folder / "combined"),

@@ -13,6 +13,7 @@ from components.baseline.executor import Executor
 from components.errors import PipelineError
 from components.release_store import folder as folder_store
 from tests.fixtures import tiny_release
+from tests.models.audio.signals import small
 
 SHAPE = list(tiny_release.SHAPE)
 
@@ -32,9 +33,9 @@ def store(tmp_path, models):
     return tmp_path / "serving"
 
 
-def run(store, version, folder, image_shape=tiny_release.SHAPE):
+def run(store, version, folder, image_shape=tiny_release.SHAPE, audio=None):
     """The component's execution; returns its artifact."""
-    component = Baseline(str(store), image_shape, version, "code")
+    component = Baseline(str(store), image_shape, version, "code", audio)
     artifact = standard_artifacts.Model()
     artifact.uri = str(folder)
     folder.mkdir()
@@ -82,6 +83,29 @@ def test_release_of_another_image_shape_cannot_be_compared(store, tmp_path):
         copied=2,  # a training may begin with its weights all the same
     )
     assert (tmp_path / "out/Format-Serving/saved_model.pb").is_file()
+
+
+@pytest.mark.parametrize(
+    ("released", "own", "reason"),
+    [
+        (None, {}, "images, this run's data are audio"),
+        ({}, None, "audio, this run's data are images"),
+        ({"range_db": 60.0}, {}, "audio of range_db 60.0, this run's is 80.0"),
+        # It is measured on this run's windows, and makes waveforms in its own way.
+        ({"window_hop": 32, "iterations": 8, "max_seconds": 9.0}, {}, ""),
+    ],
+)
+def test_release_of_other_sound_cannot_be_compared(tmp_path, models, released, own, reason):
+    candidates = {name: models[0] / "release" / name for name in folder_store.SERVED}
+    candidates["evaluate"] = models[0] / "Format-Serving"
+    facts = {} if released is None else {"audio": small(**released).model_dump()}
+    folder_store.publish(
+        tmp_path / "serving", candidates, {"model": {"image": SHAPE, "kind": "audio", **facts}}
+    )
+    audio = None if own is None else small(**own)
+    info = baseline.read(run(tmp_path / "serving", 1, tmp_path / "out", audio=audio).uri)
+    assert info.reason == (f"release 1 was made for {reason}" if reason else "")
+    assert (info.version, info.copied) == (0 if reason else 1, 1)
 
 
 def test_named_release_must_exist(store, tmp_path):

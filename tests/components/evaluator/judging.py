@@ -1,22 +1,32 @@
 """Runs the Evaluator as TFX would."""
 
-import json
-
 from tfx.types import standard_artifacts
 
 from components.baseline.artifact import BaselineInfo, write
 from components.evaluator import executor, results
 from components.evaluator.gate import GateConfig
+from components.kinds import ImageKind
+from models.config import ImageShape
+
+_AXES = ("height", "width", "channels")
 
 
-def judge(folder, examples, model, gate, image, baseline=None, num_codes=16, batch_size=3):
+def of_images(shape):
+    """Data of images of H, W, C."""
+    return ImageKind(image=ImageShape.model_validate(dict(zip(_AXES, shape, strict=True))))
+
+
+def judge(
+    folder, examples, model, gate, image=None, baseline=None, num_codes=16, batch_size=3, kind=None
+):
     """Judges a model on the split `eval`.
 
     Args:
         folder: for the outputs.
         examples, model, baseline: artifacts.
         gate: the section of the configuration.
-        image: H, W, C.
+        image: H, W, C; or else
+        kind: of the data.
 
     Returns:
         (Evaluation, blessing artifact).
@@ -33,7 +43,7 @@ def judge(folder, examples, model, gate, image, baseline=None, num_codes=16, bat
         "gate": GateConfig.model_validate(gate).model_dump_json(),
         "num_codes": num_codes,
         "codebooks": 1,
-        "image": json.dumps(image),
+        "kind": (kind or of_images(image)).model_dump_json(),
         "batch_size": batch_size,
         "example_splits": '["eval"]',
         "features_fingerprint": "",

@@ -13,8 +13,9 @@ from components.errors import PipelineError
 from components.evaluator import component, results
 from components.evaluator.eval_config import eval_config
 from components.evaluator.gate import GateConfig
+from components.kinds import AudioKind
 from models.metrics import formulas
-from tests.components.evaluator.judging import as_baseline, judge
+from tests.components.evaluator.judging import as_baseline, judge, of_images
 from tests.fixtures.examples import write_images
 
 HEIGHT = WIDTH = 8
@@ -307,7 +308,8 @@ def test_an_evaluation_that_never_finished_is_one_clear_line(tmp_path):
 
 def test_the_component_is_named_and_keyed_by_all_that_matters():
     def make(**changes):
-        arguments = {"gate": GateConfig(), "num_codes": 16, "image": (8, 8, 1), **changes}
+        kind = of_images((8, 8, 1))
+        arguments = {"gate": GateConfig(), "num_codes": 16, "kind": kind, **changes}
         return component.ReconstructionEvaluator(
             examples=channel_utils.as_channel([standard_artifacts.Examples()]),
             model=channel_utils.as_channel([standard_artifacts.Model()]),
@@ -323,6 +325,7 @@ def test_the_component_is_named_and_keyed_by_all_that_matters():
     for change in (
         {"gate": tighter},
         {"num_codes": 8},
+        {"kind": AudioKind()},
         {"batch_size": 4},
         {"code_version": "other"},
     ):

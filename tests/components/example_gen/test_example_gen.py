@@ -37,6 +37,7 @@ def test_splits_are_kept_plain_and_gzip_alike(tmp_path, run):
     write(tmp_path / "data/train/b-00000-of-00001.tfrecord.gz", records[20:30])
     write(tmp_path / "data/eval/a.tfrecord.gz", records[30:])
     (tmp_path / "data/train/c.tfrecord.gz.tmp").write_bytes(b"half a shard")
+    (tmp_path / "data/dataset.json").write_text('{"label_names": ["dog", "cat"]}')
     uri = run(tmp_path / "data")
     assert read(uri, "train") == records[:30]
     assert read(uri, "eval") == records[30:]
@@ -51,6 +52,7 @@ def test_splits_are_kept_plain_and_gzip_alike(tmp_path, run):
     assert artifact.properties["split_names"].string_value == '["train", "eval"]'
     assert artifact.custom_properties["num_records"].int_value == 40
     assert artifact.custom_properties["num_rejected"].int_value == 0
+    assert artifact.custom_properties["label_names"].string_value == '["dog", "cat"]'
 
 
 def test_unchanged_data_is_cached_and_changed_data_or_code_is_not(tmp_path, run):
@@ -188,8 +190,8 @@ def test_a_class_that_only_one_split_has_is_said(tmp_path, run, caplog):
         run(tmp_path / "data")
     said = [record.getMessage() for record in caplog.records if record.name == "vqvae.data"]
     assert [message.partition(", which another")[0] for message in said] == [
-        "eval has no image of class 4, 10, 11, 12, 13 and 6 more",
-        "train has no image of class 3",
+        "eval has no record of class 4, 10, 11, 12, 13 and 6 more",
+        "train has no record of class 3",
     ]
     assert all(message.endswith(f"split of {tmp_path / 'data'} has") for message in said)
 

@@ -8,6 +8,7 @@ import pytest
 from components.errors import PipelineError
 from components.example_gen import record_file
 from components.example_gen.config import FeatureNames
+from components.example_gen.image_check import ImageCheck
 from components.example_gen.records import FileResult, InputFile, Split, sort_records
 from tests.fixtures.ingestion import (
     Run,
@@ -51,7 +52,7 @@ def sort(tmp_path: Path, records: list[bytes], **names) -> tuple[list[dict], Fil
     source = InputFile(0, str(write(tmp_path / "a.tfrecord", records)), (Split("all"),))
     result = sort_records(
         source,
-        FeatureNames(**names),
+        ImageCheck(FeatureNames(**names).of("image")),
         lambda split: str(uri / f"Split-{split}"),
         str(uri / "rejected"),
         str(uri / "scratch"),

@@ -22,6 +22,7 @@ from components.pusher.executor import Executor
 from components.release_store import folder as folder_store
 from components.release_store.check import differences
 from components.release_store.store import plan
+from tests.components.evaluator.judging import of_images
 from tests.fixtures import tiny_release
 
 GATE = GateConfig(thresholds={"nmse": Threshold(max=0.5, worse_by=0.0)})
@@ -58,7 +59,7 @@ def run_pipeline(root: Path, model: Path, examples: Path, run_key: str) -> dict:
         model=imported.outputs["result"],
         gate=GATE,
         num_codes=tiny_release.NUM_CODES,
-        image=tiny_release.SHAPE,
+        kind=of_images(tiny_release.SHAPE),
         baseline_model=baseline.outputs["baseline_model"],
     )
     pusher = ReleasePusher(
@@ -315,6 +316,14 @@ def test_samples_of_the_trainer_are_released(push):
     assert not (push.store / "releases/1.png").exists()
     assert (push.store / "releases/2.png").read_bytes() == b"a picture"
     assert differences(folder_store.get(push.store, 2)) == []
+
+
+def test_names_of_labels_are_in_the_manifest(push):
+    push("a")
+    assert "label_names" not in folder_store.latest(push.store).manifest["data"]
+    push.inputs["examples"][0].set_string_custom_property("label_names", '["dog", "cat"]')
+    push("b")
+    assert folder_store.latest(push.store).manifest["data"]["label_names"] == ["dog", "cat"]
 
 
 @pytest.mark.parametrize(("asked", "recorded"), [(0, 0), (2, 2), (-1, 0)])

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from components.kinds import ImageKind
 from components.release_store.release import SERVED
 from components.tf_serving import batching, warmup
 from models.vqvae import VQVAE
@@ -20,12 +21,17 @@ SIGNATURES = {
 }
 
 
-@pytest.fixture(scope="module", params=[{}, {"num_codes": 8, "embedding_dim": 4, "groups": 2}])
+@pytest.fixture(
+    scope="module",
+    params=[{}, {"num_codes": 8, "embedding_dim": 4, "groups": 2}, {"conditional": True}],
+)
 def release(request, tmp_path_factory):
     config = small_release.network(**request.param)
-    vqvae = VQVAE(config, data_variance=0.1)
+    vqvae = VQVAE(config, data_variance=0.1, num_classes=small_release.CLASSES)
     folder = small_release.export(tmp_path_factory.mktemp("warmup"), vqvae)
-    warmup.write(folder, config.image.hwc, config.code_shape)
+    warmup.write(
+        folder, ImageKind(image=config.image), config.code_shape, config.model.decoder.conditional
+    )
     batching.write(folder)
     return folder
 
@@ -67,7 +73,7 @@ def test_the_files_are_the_same_for_the_same_model(release, tmp_path):
     for folder in (tmp_path / "one", tmp_path / "two"):
         for model in SERVED:
             (folder / model).mkdir(parents=True)
-        warmup.write(folder, config.image.hwc, config.code_shape)
+        warmup.write(folder, ImageKind(image=config.image), config.code_shape)
     for model in SERVED:
         one, two = (
             (tmp_path / each / model / "assets.extra" / "tf_serving_warmup_requests").read_bytes()

@@ -87,9 +87,9 @@ def step(objective, spec: dict[str, tf.TensorSpec]):
     return steps(objective)._whole.get_concrete_function(spec)
 
 
-def of_vqvae(config: NetworkConfig):
+def of_vqvae(config: NetworkConfig, classes: int = 0):
     return step(
-        VQVAEObjective(VQVAE(config, 0.1), tf.zeros([0])),
+        VQVAEObjective(VQVAE(config, 0.1, num_classes=classes), tf.zeros([0])),
         {
             features.IMAGE: tf.TensorSpec([4, *config.image.hwc], tf.uint8),
             features.LABEL: tf.TensorSpec([4], tf.int32),
@@ -123,6 +123,14 @@ def test_a_step_of_every_quantizer(quantizer):
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_a_step_of_every_likelihood(likelihood):
     runs_on_a_gpu(of_vqvae(network(likelihood=likelihood)))
+
+
+def test_a_step_with_labels_and_jitter():
+    config = network()
+    decoder = DecoderConfig(conditional=True, time_jitter=0.1)
+    encoder = config.model.encoder.model_copy(update={"instance_norm": True})
+    model = config.model.model_copy(update={"decoder": decoder, "encoder": encoder})
+    runs_on_a_gpu(of_vqvae(config.model_copy(update={"model": model}), classes=3))
 
 
 def test_a_step_of_the_network_for_photographs():

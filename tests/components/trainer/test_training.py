@@ -17,7 +17,7 @@ from components.trainer.prior import PriorObjective
 from components.trainer.progress import LOGGER
 from components.trainer.records import parse_codes, read_pixel_variance
 from components.trainer.source import Source
-from models.config import ImageShape, PriorConfig
+from models.config import ImageShape, NetworkConfig, PriorConfig
 from models.export import restore_vqvae
 from models.priors import GatedPixelCNN
 from models.vqvae import VQVAE
@@ -43,10 +43,10 @@ def files(tmp_path_factory):
     )
 
 
-def fn_args(files, folder, checkpoints, steps=30, **stage):
+def fn_args(files, folder, checkpoints, steps=30, network=NETWORK, **stage):
     stage = {"batch_size": 64, "evaluate_every": 10, "checkpoint_every": 10, **stage}
     stage = VQVAEStageConfig(steps=steps, **stage)
-    settings = vqvae_settings(stage=stage, checkpoints=str(checkpoints))
+    settings = vqvae_settings(network=network, stage=stage, checkpoints=str(checkpoints))
     return types.SimpleNamespace(
         train_files=[files.train],
         eval_files=[files.held_out],
@@ -78,6 +78,38 @@ def test_trains_reports_and_exports(files, tmp_path, caplog):
     model = VQVAE(NETWORK, data_variance=1.0)
     restore_vqvae(model, str(tmp_path / "Format-Serving"))
     np.testing.assert_array_equal(codes, model.encode(digits()[:5]))
+
+
+@pytest.fixture
+def of_voices():
+    voices = {
+        "encoder": {**NETWORK.model.encoder.model_dump(), "instance_norm": True},
+        "quantizer": NETWORK.model.quantizer,
+        "decoder": {"conditional": True, "time_jitter": 0.2},
+    }
+    return NetworkConfig.model_validate({"image": NETWORK.image, "model": voices})
+
+
+def with_labels(folder, labels: np.ndarray | None):
+    images = digits()[:128]
+    return types.SimpleNamespace(
+        train=write_images(folder, "train", images, labels)[0],
+        held_out=write_images(folder, "eval", images, labels)[0],
+    )
+
+
+def test_a_decoder_of_voices_is_trained(tmp_path, of_voices):
+    files = with_labels(tmp_path, np.arange(128) % 3)
+    vqvae.run_fn(fn_args(files, tmp_path, tmp_path / "checkpoints", 4, network=of_voices))
+    model = VQVAE(of_voices, data_variance=1.0, seed=99, num_classes=3)
+    restore_vqvae(model, str(tmp_path / "Format-Serving"))
+    assert np.all(np.any(model.decoder.label.table.numpy(), axis=1))
+
+
+def test_a_decoder_of_voices_needs_labels(tmp_path, of_voices):
+    arguments = fn_args(with_labels(tmp_path, None), tmp_path, tmp_path, 4, network=of_voices)
+    with pytest.raises(PipelineError, match=r"model\.decoder\.conditional is true, but no"):
+        vqvae.run_fn(arguments)
 
 
 def test_an_interrupted_training_ends_like_an_undisturbed_one(files, tmp_path, monkeypatch):

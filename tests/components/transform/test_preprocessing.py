@@ -11,21 +11,20 @@ import tensorflow_transform as tft
 from google.protobuf import text_format
 from PIL import Image
 from tensorflow_transform.tf_metadata import schema_utils
-from tfx import v1 as tfx
 from tfx.types import artifact_utils, standard_artifacts
 
 from components import contents, features
-from components.data_gate.component import DataGate
-from components.example_gen.component import ImageExampleGen
+from components.kinds import ImageKind
 from components.record_files import read_records
-from components.statistics_gen.component import ImageStatisticsGen
 from components.stored_images import parser
 from components.transform import executor
-from components.transform.component import ImageTransform
 from models import images
+from models.config import ImageShape
 from tests.fixtures.examples import tell
+from tests.fixtures.ingestion_chain import run_chain
 
 HWC = (8, 8, 3)
+KIND = ImageKind(image=ImageShape(height=8, width=8, channels=3))
 
 
 def picture(seed: int, side: int = 8, format: str = "PNG") -> bytes:
@@ -46,43 +45,6 @@ def write(path: Path, pictures: list[bytes], labels: list[int | None]) -> None:
             writer.write(example.SerializeToString())
 
 
-def run_chain(root: Path, data: Path) -> tuple[Path, Path]:
-    """Runs ingestion to Transform; returns the transform graph and the transformed examples."""
-    example_gen = ImageExampleGen(str(data), code_version="1", records_per_file=50)
-    statistics = ImageStatisticsGen(example_gen.outputs["examples"], code_version="1")
-    schema = tfx.components.SchemaGen(
-        statistics=statistics.outputs["statistics"], infer_feature_shape=False
-    )
-    validator = tfx.components.ExampleValidator(
-        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
-    )
-    gate = DataGate(
-        validator.outputs["anomalies"], statistics.outputs["statistics"], code_version="1"
-    )
-    transform = ImageTransform(
-        example_gen.outputs["examples"],
-        schema.outputs["schema"],
-        image=HWC,
-        batch_size=32,
-        code_version="1",
-    )
-    transform.add_upstream_node(gate)
-    pipeline = tfx.dsl.Pipeline(
-        "chain",
-        str(root),
-        components=[example_gen, statistics, schema, validator, gate, transform],
-        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
-            str(root / "metadata.sqlite")
-        ),
-        beam_pipeline_args=["--runner=DirectRunner", "--direct_num_workers=1"],
-    )
-    tfx.orchestration.LocalDagRunner().run(pipeline)
-    assert list(root.glob("DataGate/blessing/*/data.json"))
-    (graph,) = root.glob("ImageTransform/transform_graph/*")
-    (examples,) = root.glob("ImageTransform/transformed_examples/*")
-    return graph, examples
-
-
 def decoded(pictures: list[bytes]) -> np.ndarray:
     return images.preprocess_images(tf.constant(pictures), HWC).numpy()
 
@@ -97,7 +59,7 @@ def whole(root: Path) -> tuple[list[int | None], Path, Path]:
     """The whole chain over images of which some have a label."""
     for split, pictures in SPLITS.items():
         write(root / f"data/{split}/a.tfrecord", pictures, LABELS[: len(pictures)])
-    return LABELS, *run_chain(root / "run", root / "data")
+    return LABELS, *run_chain(root / "run", root / "data", KIND)
 
 
 def alone(pixels: str, root: Path) -> tuple[list[int | None], Path, Path]:
@@ -118,7 +80,7 @@ def alone(pixels: str, root: Path) -> tuple[list[int | None], Path, Path]:
     executor.Executor().Do(
         {"examples": [examples], "schema": [schema]},
         {"transform_graph": [graph], "transformed_examples": [transformed]},
-        {"height": 8, "width": 8, "channels": 3, "batch_size": 32, "pixels": pixels},
+        {"kind": KIND.model_dump_json(), "batch_size": 32, "pixels": pixels},
     )
     return nobody, Path(graph.uri), Path(transformed.uri)
 

@@ -108,7 +108,7 @@ def test_a_folder_gives_every_image_whatever_its_format_and_name(where, tmp_path
     expected = [pixels.get(name, some_images(1)[0]) for name in names]
     np.testing.assert_array_equal(stored.codes, expected_codes(np.stack(expected), "b"))
     made = write_dataset("folder", tmp_path / "data", photos.parent)
-    assert sum(made.manifest.images.values()) == 11
+    assert sum(made.manifest.records.values()) == 11
     assert made.manifest.skipped_files == 3
     # Their pictures go by the names of the images, without what says the format.
     vqvae("decode", tmp_path / "codes.npz", "--out", tmp_path / "out", *where)
@@ -264,9 +264,9 @@ def test_no_release_and_no_server(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("encode", "--out", "x"), "Name the IMAGES"),
+        (("encode", "--out", "x"), "Name the FILES"),
         (("decode", "--out", "x"), "Name a file of CODES"),
-        (("encode", "a.png", "--data", "d", "--out", "x"), "Either IMAGES or --data"),
+        (("encode", "a.png", "--data", "d", "--out", "x"), "Either FILES or --data"),
         (("encode", "a.png", "--skip-unusable", "--out", "x"), "is for --data"),
         (("encode", "--data", "d", "--server", "h:1", "--out", "x"), "leave --server out"),
         (("encode", "a", "--server", "h:1", "--store", "s", "--out", "x"), "--store names"),

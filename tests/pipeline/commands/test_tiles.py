@@ -93,7 +93,7 @@ def test_what_does_not_go_together_is_refused(store, pictures, tmp_path):
     encode = ("encode", "--tiles", tmp_path / "in", "--out", codes)
     assert "--tiles uses a release on disk" in refused(*encode, "--server", "here:1")
     message = refused("encode", "--tiles", "--data", "d", "--out", "x")
-    assert message.endswith("--tiles is for IMAGES; leave it or --data out.")
+    assert message.endswith("--tiles is for FILES; leave it or --data out.")
     message = refused(*encode, "--store", store.parent / "unknown")
     assert message.startswith("release 1: its manifest does not say which networks it has")
     vqvae(*encode, "--store", store)

@@ -30,7 +30,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_pixels_and_labels_are_those_of_the_files(tmp_path: Path, source: Path) -> None:
     made = write_dataset("cifar10", tmp_path / "out", source.parent)
-    assert made.manifest.images == {"train": 5 * _RECORDS, "eval": _RECORDS}
+    assert made.manifest.records == {"train": 5 * _RECORDS, "eval": _RECORDS}
     assert made.manifest.label_names is not None
     assert made.manifest.label_names[3] == "cat"
     for split, names in cifar10.FILES.items():

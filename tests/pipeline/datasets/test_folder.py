@@ -38,8 +38,8 @@ def photos(tmp_path: Path) -> Path:
 def test_folder_keeps_bytes_and_sorts_classes(photos: Path, tmp_path: Path) -> None:
     made = write_dataset("folder", tmp_path / "out", photos)
     assert made.manifest.label_names == ["ant", "zebra"]
-    assert made.manifest.height == (5, 7)
-    assert made.manifest.width == (7, 7)
+    assert made.manifest.facts.height == (5, 7)
+    assert made.manifest.facts.width == (7, 7)
     assert (made.manifest.skipped_files, made.skipped_example) == (1, "README.txt")
     wanted = [
         (path.read_bytes(), label)

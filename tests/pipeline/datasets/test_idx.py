@@ -16,7 +16,7 @@ from tests.fixtures.datasets import examples_of, idx, pixels_of, refusal, write_
 
 def test_idx_round_trip(tmp_path: Path) -> None:
     source = write_idx(tmp_path / "source")
-    out = write_dataset("idx", tmp_path / "out", source, images_per_shard=20).path
+    out = write_dataset("idx", tmp_path / "out", source, records_per_shard=20).path
     assert sorted(path.name for path in (out / "train").iterdir()) == [
         "00000.tfrecord.gz",
         "00001.tfrecord.gz",
@@ -108,7 +108,7 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         source = write_idx(tmp_path / f"source{count}", train=count, side=16)
         tracemalloc.start()
-        write_dataset("idx", tmp_path / f"out{count}", source, images_per_shard=500)
+        write_dataset("idx", tmp_path / f"out{count}", source, records_per_shard=500)
         _, top = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return top

@@ -12,8 +12,8 @@ import pytest
 
 from components.errors import PipelineError
 from pipeline.inference import disk
-from pipeline.inference.client import Client, ServerError
-from pipeline.inference.errors import InvalidInput
+from pipeline.inference.client import Client
+from pipeline.inference.errors import InvalidInput, ServerError
 from tests.fixtures import tiny_models
 from tests.fixtures.prediction_server import PredictionServer
 from tests.fixtures.tiny_models import expected_codes, png, some_images

@@ -98,6 +98,8 @@ def good_arrays():
         ({"sizes": np.zeros([3, 3], int)}, "'sizes' has the shape"),
         ({"pixels_per_code": np.zeros(3, int)}, "'pixels_per_code' has the shape"),
         ({"labels": np.zeros(4, int)}, "3 codes but 4 labels"),
+        ({"samples": np.zeros(4, int)}, "3 codes but 4 samples"),
+        ({"windows": np.zeros((3, 1), int)}, "'windows' has the shape"),
         ({"release": np.zeros(2, int)}, "'release' has the shape"),
         ({"format": np.int64(99)}, "format 99 of a later vqvae"),
     ],
@@ -109,6 +111,20 @@ def test_what_contradicts_itself_is_refused(tmp_path, change, message):
         codes_file.read(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_windows_of_recordings(tmp_path):
+    samples, windows = np.array([2048, 2048, 5]), np.array([0, 1, 0])
+    codes_file.write(tmp_path / "c.npz", some_codes(samples=samples, windows=windows))
+    codes_file.write(tmp_path / "images.npz", some_codes())
+    formats = [int(np.load(tmp_path / f"{name}.npz")["format"]) for name in ("c", "images")]
+    assert formats == [4, 2]
+    read = codes_file.read(tmp_path / "c.npz")
+    np.testing.assert_array_equal(read.samples, samples)
+    np.testing.assert_array_equal(read.windows, windows)
+    np.savez(tmp_path / "c.npz", **{**good_arrays(), "samples": samples})
+    with pytest.raises(PipelineError, match="`samples` and `windows` it has one without the other"):
+        codes_file.read(tmp_path / "c.npz")
 
 
 @pytest.mark.parametrize("missing", ["codes", "release", "codebook_sha256"])

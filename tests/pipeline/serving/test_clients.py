@@ -13,7 +13,8 @@ from components.errors import PipelineError
 from components.release_store import folder as folder_store
 from pipeline.commands.cli import cli
 from pipeline.inference import codes_file
-from pipeline.inference.client import Client, ServerError
+from pipeline.inference.client import Client
+from pipeline.inference.errors import ServerError
 from tests.fixtures.commands import vqvae
 from tests.fixtures.served_releases import png, serving
 

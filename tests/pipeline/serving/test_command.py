@@ -16,7 +16,8 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from components.errors import PipelineError, UserError
 from pipeline.commands.cli import cli
-from pipeline.inference.client import Client, ServerError
+from pipeline.inference.client import Client
+from pipeline.inference.errors import ServerError
 from pipeline.serving.listeners import Tls
 from tests.fixtures.served_process import ServedProcess
 from tests.fixtures.served_releases import GenericClient, png, publish, request, serving

@@ -12,7 +12,7 @@ from tensorflow_serving.apis import (
     model_service_pb2_grpc,
 )
 
-from pipeline.inference.client import PACKED
+from pipeline.inference.channel import PACKED
 from pipeline.serving import tensors
 from tests.fixtures.served_releases import NUM_CODES, GenericClient, png, request, serving
 

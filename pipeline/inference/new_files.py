@@ -1,4 +1,4 @@
-"""PNG files below a folder: all of them or none, and never over what is there."""
+"""Files below a folder: all of them or none, and never over what is there."""
 
 from __future__ import annotations
 
@@ -6,36 +6,40 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-
-import numpy as np
-from PIL import Image
 
 from components import durable_files
 from components.errors import PipelineError
 
 
-def png_names(names: Iterable[str]) -> list[PurePosixPath]:
-    """Where the images of these names are written: below any folder, and each its own file.
+def file_names(
+    names: Iterable[str], suffix: str, replaced: Collection[str], unnamed: str
+) -> list[PurePosixPath]:
+    """Where what has these names is written: below any folder, and each its own file.
 
     Absolute names and `..` lead no higher; the second `a.png` becomes `a-2.png`.
+
+    Args:
+        names: of images or recordings.
+        suffix: of the files.
+        replaced: suffixes, in lower case, in whose place it comes; it follows others.
+        unnamed: for names of which nothing is left.
     """
-    suffixes = Image.registered_extensions()
     taken: set[PurePosixPath] = set()
     found = []
     for name in names:
         parts = name.replace("\\", "/").replace("\0", "_").split("/")
-        parts = [part for part in parts if part not in ("", ".", "..")] or ["image"]
+        parts = [part for part in parts if part not in ("", ".", "..")] or [unnamed]
         path = PurePosixPath(*parts)
-        if path.suffix.lower() in suffixes:
+        if path.suffix.lower() in replaced:
             path = path.with_suffix("")
         first, number = path, 1
-        while (png := path.with_name(path.name + ".png")) in taken:
+        while (file := path.with_name(path.name + suffix)) in taken:
             number += 1
             path = first.with_name(f"{first.name}-{number}")
-        taken.add(png)
-        found.append(png)
+        taken.add(file)
+        found.append(file)
     return found
 
 
@@ -65,12 +69,6 @@ def new_files(out: Path, names: Sequence[PurePosixPath | str]) -> Iterator[Path]
                     out.rmdir()
     except OSError as error:
         raise PipelineError(f"{out}: cannot be written: {error.strerror or error}") from error
-
-
-def write_png(path: Path, pixels: np.ndarray) -> None:
-    """Writes an image uint8 [H, W, C], C = 1 or 3, and the folders that it lies in."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(path)
 
 
 def _check_free(out: Path, names: Sequence[PurePosixPath | str]) -> None:
