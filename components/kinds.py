@@ -7,7 +7,7 @@ is an image. A configuration is made of them, and so they leave TensorFlow to th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, TypeAdapter
@@ -22,6 +22,8 @@ from models.section import Section
 class ImageKind(Section):
     """PNG or JPEG images, cropped and resized to one shape."""
 
+    # Of Examples, what is encoded.
+    feature: ClassVar[str] = features.IMAGE
     kind: Literal["image"] = "image"
     image: ImageShape
 
@@ -29,21 +31,6 @@ class ImageKind(Section):
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of what the networks see."""
         return self.image.hwc
-
-    @property
-    def feature(self) -> str:
-        """Of Examples, what is encoded."""
-        return features.IMAGE
-
-    @property
-    def input(self) -> str:
-        """Of the served encoder."""
-        return "images"
-
-    @property
-    def output(self) -> str:
-        """Of the served decoder, what the networks see: uint8 `[N, H, W, C]`."""
-        return "images"
 
     def blank(self) -> bytes:
         """A black image."""
@@ -65,6 +52,8 @@ class ImageKind(Section):
 class AudioKind(Section):
     """Windows of recordings, WAV files, as spectrograms."""
 
+    # Of Examples, what is encoded.
+    feature: ClassVar[str] = features.AUDIO
     kind: Literal["audio"] = "audio"
     audio: AudioConfig = AudioConfig()
 
@@ -72,21 +61,6 @@ class AudioKind(Section):
     def shape(self) -> tuple[int, int, int]:
         """Rows, bands and channels of what the networks see."""
         return self.audio.frames, self.audio.mels, 1
-
-    @property
-    def feature(self) -> str:
-        """Of Examples, what is encoded."""
-        return features.AUDIO
-
-    @property
-    def input(self) -> str:
-        """Of the served encoder."""
-        return "audio"
-
-    @property
-    def output(self) -> str:
-        """Of the served decoder, what the networks see: uint8 `[N, T, mels, 1]`."""
-        return "frames"
 
     def blank(self) -> bytes:
         """Silence."""

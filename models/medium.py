@@ -11,6 +11,7 @@ import tensorflow as tf
 from models.arguments import checked, require
 from models.audio.config import AudioConfig
 from models.audio.waveform import waveform
+from models.exported import ENCODED
 
 Preprocess = Callable[[tf.Tensor], tf.Tensor]  # string [N] -> uint8 [N, H, W, C]
 Made = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # uint8 [N, H, W, C] -> outputs by name
@@ -38,7 +39,7 @@ class Medium:
 
 def image_medium(preprocess: Preprocess) -> Medium:
     """Encoded images in, `images` out: uint8 `[N, H, W, C]`."""
-    return Medium("images", preprocess, lambda images: {"images": images})
+    return Medium(ENCODED["image"], preprocess, lambda images: {"images": images})
 
 
 def audio_medium(preprocess: Preprocess, audio: AudioConfig) -> Medium:
@@ -65,7 +66,7 @@ def audio_medium(preprocess: Preprocess, audio: AudioConfig) -> Medium:
             return {"audio": waveform(frames, audio)}
 
     told = {"audio": audio.model_dump_json()}
-    return Medium("audio", preprocess, made, {"waveform": joined}, told)
+    return Medium(ENCODED["audio"], preprocess, made, {"waveform": joined}, told)
 
 
 def rows_at_once(audio: AudioConfig) -> range:

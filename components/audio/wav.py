@@ -8,6 +8,7 @@ import numpy as np
 
 HEADER_BYTES = 44
 _PCM, _CHANNELS, _SAMPLE_BYTES = 1, 1, 2
+_FULL_SCALE = 2.0**15
 
 
 def encode_wav(samples: np.ndarray, rate: int) -> bytes:
@@ -22,6 +23,17 @@ def samples_of(data: bytes, rate: int) -> np.ndarray | None:
     if size < 0 or size % _SAMPLE_BYTES or data[:HEADER_BYTES] != _header(size, rate):
         return None
     return np.frombuffer(data, "<i2", offset=HEADER_BYTES)
+
+
+def sixteen_bits(samples: np.ndarray) -> np.ndarray:
+    """int16 of floats of any shape, of which 1 is full scale and more is cut off."""
+    levels = np.rint(samples * _FULL_SCALE)
+    return np.clip(levels, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+
+
+def floats(samples: np.ndarray) -> np.ndarray:
+    """float64 of int16, of which 1 is full scale; `sixteen_bits` gives them back."""
+    return samples / _FULL_SCALE
 
 
 def _header(size: int, rate: int) -> bytes:

@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tfx.dsl.io import fileio
 
 from components import features
+from models.exported import takes_labels
 
 
 class Models(dict[str, Any]):
@@ -47,7 +48,7 @@ def decoded(model: Any, codes: np.ndarray, labels: np.ndarray) -> dict[str, np.n
     """
     decode = model.signatures["decode"]
     given = {"codes": tf.reshape(tf.cast(codes, tf.int32), [len(codes), *code_shape(model)])}
-    if is_conditional(model):
+    if takes_labels(decode):
         given["labels"] = tf.constant(labels, tf.int32)
     return {name: each.numpy() for name, each in decode(**given).items()}
 
@@ -57,17 +58,7 @@ def code_shape(model: Any) -> tuple[int, ...]:
     return tuple(model.signatures["decode"].structured_input_signature[1]["codes"].shape[1:])
 
 
-def is_conditional(model: Any) -> bool:
-    """Whether its decoder is told labels."""
-    return "labels" in model.signatures["decode"].structured_input_signature[1]
-
-
 def known_labels(outputs: Mapping[str, np.ndarray], labels: np.ndarray) -> np.ndarray:
     """Labels, and NO_LABEL for those that the model's training never saw."""
     classes = np.max(outputs.get("num_classes", 0))
     return np.where(labels < classes, labels, features.NO_LABEL)
-
-
-def pixels_of(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Of what `decode` or `sample` made, uint8 `[N, H, W, C]`: images, or frames of sound."""
-    return np.asarray(outputs["frames"] if "frames" in outputs else outputs["images"])

@@ -14,10 +14,11 @@ import tensorflow_model_analysis as tfma
 from apache_beam.utils import shared
 
 from components import features
-from components.evaluator.decoding import decoded, known_labels, pixels_of
+from components.evaluator.decoding import decoded, known_labels
 from components.evaluator.feature_model import FeatureModel
 from components.stored_images import parser
 from models.device import full_float32
+from models.exported import pixels_of
 
 # Among a model's outputs: float64 [N, F] of each image. The last is missing of a model that does
 # not say how many classes it knows.
@@ -98,4 +99,4 @@ def _sampled(model: Any, labels: np.ndarray, batch: int) -> np.ndarray:
         seed=tf.constant(batch, tf.int64),
         temperature=tf.constant(_TEMPERATURE),
     )
-    return pixels_of(drawn)
+    return pixels_of(drawn).numpy()

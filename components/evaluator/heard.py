@@ -12,7 +12,7 @@ import tensorflow_model_analysis as tfma
 from apache_beam.utils import shared
 
 from components import features
-from components.audio.wav import samples_of
+from components.audio.wav import floats, samples_of
 from components.evaluator import decoding
 from components.evaluator.phones import Phones
 from components.evaluator.ratios import each
@@ -22,12 +22,12 @@ from models.audio.log_spectral_distance import log_spectral_distance
 from models.audio.speaker_judge import NOBODY, SpeakerJudge, spoken_rows
 from models.audio.stoi import stoi
 from models.device import full_float32
+from models.exported import pixels_of, takes_labels
 
 # Among a model's outputs: int64 [N, 4], whose voice a window is, and whose is heard in it, in its
 # reconstruction and in its conversion to the next speaker; NOBODY where that is not judged.
 VOICES = "voices"
 _SPEC = {features.AUDIO: tf.io.FixedLenFeature([], tf.string)}
-_FULL_SCALE = 2.0**15  # of 16-bit samples
 
 
 class Heard(beam.DoFn):
@@ -78,7 +78,7 @@ class Heard(beam.DoFn):
                 **self._waveforms(originals, made["audio"]),
             }
             if self._judge is not None:
-                reconstructed = decoding.pixels_of(made)
+                reconstructed = pixels_of(made)
                 added[name] |= self._voices(model, outputs, images, labels, reconstructed)
             if self._phones is not None and name in self._phones.of_code:
                 codes = np.asarray(outputs["codes"])
@@ -93,7 +93,7 @@ class Heard(beam.DoFn):
             samples = samples_of(file, self._kind.audio.rate)
             if samples is None:
                 raise ValueError("`audio` must be what ImageExampleGen writes")
-            found.append(samples / _FULL_SCALE)
+            found.append(floats(samples))
         return found
 
     def _bits(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -139,7 +139,7 @@ class Heard(beam.DoFn):
             VOICES: voices,
             "speaker_accuracy": _share(voices[:, 1] == labels, known),
         }
-        if not decoding.is_conditional(model):
+        if not takes_labels(model.signatures["decode"]):
             return found
         place = np.searchsorted(judge.speakers, labels)
         targets = judge.speakers[(place + 1) % len(judge.speakers)]
@@ -148,7 +148,7 @@ class Heard(beam.DoFn):
         content = np.zeros([len(labels), 2])
         if can.any():
             codes = np.asarray(outputs["codes"])[can]
-            converted = decoding.pixels_of(decoding.decoded(model, codes, targets[can]))
+            converted = pixels_of(decoding.decoded(model, codes, targets[can]))
             voices[can, 3] = judge(converted, spoken[can])
             content[can] = _kept(model, codes, converted, spoken[can])
         return {

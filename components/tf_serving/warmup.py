@@ -17,6 +17,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from components.kinds import AudioKind, ImageKind
 from components.tf_serving import batching
+from models.exported import ENCODED
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 
@@ -68,7 +69,7 @@ def _requests(
     controls = {"top_k": _same(0, np.int32), "top_p": _same(1.0, np.float32)}
     return {
         "encode": {
-            "serving_default": {kind.input: _same(kind.blank(), np.bytes_, rows)},
+            "serving_default": {ENCODED[kind.kind]: _same(kind.blank(), np.bytes_, rows)},
             "pixels": {"images": _same(0, np.uint8, rows, *kind.shape)},
             "identity": identity,
         },

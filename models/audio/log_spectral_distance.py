@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from models.audio.aligned import check_aligned
+
 # Seconds of a frame, and from one to the next.
 _FRAME, _HOP = 0.032, 0.008
 # What is softer counts as this, dB below a sine of full scale: differences that nobody hears.
@@ -27,11 +29,7 @@ def log_spectral_distance(original: np.ndarray, other: np.ndarray, rate: int) ->
     Raises:
         ValueError: they are not equally long.
     """
-    if original.shape != other.shape or original.ndim != 1:
-        raise ValueError(
-            "original and other must be equally long and have one channel. Received: shapes "
-            f"{original.shape} and {other.shape}"
-        )
+    check_aligned(original, other)
     size, hop = round(_FRAME * rate), round(_HOP * rate)
     if len(original) < size:
         return math.nan

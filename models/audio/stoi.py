@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from models.audio.aligned import check_aligned
 from models.audio.resample import resampled
 
 # Of the paper: Hz; samples of a frame and of its Fourier transform; third-octave bands and the
@@ -42,11 +43,7 @@ def stoi(original: np.ndarray, degraded: np.ndarray, rate: int) -> float:
     Raises:
         ValueError: they are not equally long.
     """
-    if original.shape != degraded.shape or original.ndim != 1:
-        raise ValueError(
-            "original and degraded must be equally long and have one channel. Received: shapes "
-            f"{original.shape} and {degraded.shape}"
-        )
+    check_aligned(original, degraded)
     x, y = _without_silence(resampled(original, rate, _RATE), resampled(degraded, rate, _RATE))
     x, y = _envelopes(x), _envelopes(y)  # (bands, frames)
     if x.shape[1] < _TOGETHER:

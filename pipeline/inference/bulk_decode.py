@@ -16,9 +16,10 @@ from tfx_bsl.coders import example_coder
 from components import features
 from components.errors import PipelineError
 from components.release_store.release import Release
+from models.exported import takes_labels
 from pipeline.inference import bulk_job, codes_file, errors
 from pipeline.inference.bulk_job import Job, Summary
-from pipeline.inference.disk import DiskModels, load, takes_labels
+from pipeline.inference.disk import DiskModels, load
 from pipeline.inference.files import check_is_of_images, models_for
 from pipeline.inference.models import BATCH, BATCH_BYTES, NO_LABELS
 from pipeline.progress import Progress
@@ -84,7 +85,7 @@ class DecodeFile(beam.DoFn):
         # One model per process, however many threads work in it.
         self._model = self._shared.acquire(lambda: load(self._release, "decode"))
         self._signature = self._model.signatures["serving_default"]
-        self._refused = NO_LABELS % self._release.version if takes_labels(self._model) else None
+        self._refused = NO_LABELS % self._release.version if takes_labels(self._signature) else None
         pixels = self._signature.structured_outputs["images"].shape[1:].num_elements()
         self._batch = min(max(BATCH_BYTES // pixels, 1), BATCH)
         self._encoder = example_coder.RecordBatchToExamplesEncoder()

@@ -21,6 +21,7 @@ from tensorflow_serving.apis import (
 from components.errors import PipelineError
 from components.features import DataKind
 from models.audio.config import AudioConfig
+from models.exported import ENCODED, pixels_of
 from pipeline.inference import channel, models
 from pipeline.inference.errors import InvalidInput, ServerError, first_line
 from pipeline.inference.models import Drawn, Encoded, Identity
@@ -147,7 +148,7 @@ class Client:
                 of `audio()`.
             kind: which of both.
         """
-        inputs = {models.ENCODED[kind]: _strings(images)}
+        inputs = {ENCODED[kind]: _strings(images)}
         answer = self._call("encode", "serving_default", inputs)
         return Encoded(answer.outputs["codes"], answer.release)
 
@@ -167,7 +168,7 @@ class Client:
         inputs = {"codes": np.asarray(codes, np.int32)}
         if labels is not None:
             inputs["labels"] = np.asarray(labels, np.int32)
-        return models.made_images(self._call("decode", "serving_default", inputs).outputs)
+        return pixels_of(self._call("decode", "serving_default", inputs).outputs)
 
     def waveform(self, frames: np.ndarray) -> np.ndarray:
         """Sound float32 [N, T · hop] of spectrograms uint8 [N, T, mels, 1], in one call."""
@@ -195,7 +196,7 @@ class Client:
         """
         asked = models.drawing(labels, seed, temperature, top_k, top_p, guidance)
         answer = self._call("sample", *asked)
-        images, codes = models.made_images(answer.outputs), answer.outputs["codes"]
+        images, codes = pixels_of(answer.outputs), answer.outputs["codes"]
         return Drawn(images, codes, answer.release, answer.outputs.get("audio"))
 
     def encode_stream(
@@ -225,7 +226,7 @@ class Client:
         def requests() -> Iterator[dict[str, np.ndarray]]:
             for each in models.batches(images, batch, batch_bytes):
                 sent.append(each)
-                yield {models.ENCODED[kind]: _strings(each)}
+                yield {ENCODED[kind]: _strings(each)}
 
         done = 0
         try:
@@ -255,7 +256,7 @@ class Client:
         rows = models.RowBatches(codes, batch, batch_bytes)
         for answer in self._stream("decode", models.decoding(rows, labels), in_flight):
             rows.learn(answer.outputs)
-            yield models.made_images(answer.outputs)
+            yield pixels_of(answer.outputs)
 
     def _stream(
         self, model: str, requests: Iterator[Mapping[str, Any]], in_flight: int

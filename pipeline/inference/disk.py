@@ -16,6 +16,7 @@ from components.release_store import loading
 from components.release_store import store as release_store
 from components.release_store.release import Release, StoreError
 from models.audio.config import AudioConfig
+from models.exported import ENCODED, pixels_of, takes_labels
 from pipeline.inference import errors, models
 from pipeline.inference.errors import InvalidInput
 from pipeline.inference.models import Drawn, Encoded, Identity
@@ -86,7 +87,7 @@ class DiskModels:
 
     def takes_labels(self) -> bool:
         """Whether `decode` takes labels: its decoder is conditional."""
-        return takes_labels(self._model("decode"))
+        return takes_labels(self._model("decode").signatures["serving_default"])
 
     def label_names(self) -> Sequence[str]:
         """What the manifest says that labels 0, 1, … are called; empty where it does not."""
@@ -121,7 +122,7 @@ class DiskModels:
         for inputs in models.decoding(rows, labels):
             outputs = self._decode(**inputs)
             rows.learn(outputs)
-            yield models.made_images(outputs)
+            yield pixels_of(outputs)
 
     def encode_pixels(self, images: np.ndarray) -> np.ndarray:
         """Codes int32 [n, h, w(, g)] of images uint8 [n, H, W, C] of the model's size."""
@@ -140,7 +141,7 @@ class DiskModels:
         inputs = {"codes": np.asarray(codes, np.int32)}
         if labels is not None:
             inputs["labels"] = np.asarray(labels, np.int32)
-        return models.made_images(self._decode(**inputs))
+        return pixels_of(self._decode(**inputs))
 
     def waveform(self, frames: np.ndarray) -> np.ndarray:
         """Sound float32 [n, T · hop] of spectrograms uint8 [n, T, mels, 1], in one call."""
@@ -162,11 +163,11 @@ class DiskModels:
         drawn = self._run(
             "sample", signature, **{name: tf.constant(value) for name, value in inputs.items()}
         )
-        images, codes = models.made_images(drawn), drawn["codes"]
+        images, codes = pixels_of(drawn), drawn["codes"]
         return Drawn(images, codes, self.release.version, drawn.get("audio"))
 
     def _encode(self, images: Sequence[bytes], kind: DataKind) -> np.ndarray:
-        inputs = {models.ENCODED[kind]: tf.constant(images, tf.string)}
+        inputs = {ENCODED[kind]: tf.constant(images, tf.string)}
         return self._run("encode", **inputs)["codes"]
 
     def _decode(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -190,11 +191,6 @@ class DiskModels:
         except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
             raise InvalidInput(errors.message(error)) from error
         return {name: value.numpy() for name, value in outputs.items()}
-
-
-def takes_labels(decode: tf.Module) -> bool:
-    """Whether the model `decode` of a release is that of a conditional decoder."""
-    return "labels" in decode.signatures["serving_default"].structured_input_signature[1]
 
 
 def load(release: Release, model: str) -> tf.Module:

@@ -121,9 +121,6 @@ NO_GUIDANCE = (
     "or release again"
 )
 
-# What the input of `encode` is called.
-ENCODED: dict[DataKind, str] = {"image": "images", "audio": "audio"}
-
 # Where codes alone are at hand.
 NO_LABELS = (
     "release %d has a conditional decoder (model.decoder.conditional), which needs a label for "
@@ -148,11 +145,6 @@ def drawing(
     if guidance == 1.0:
         return "controlled", inputs
     return "guided", {**inputs, "guidance": np.float32(guidance)}
-
-
-def made_images(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Of the outputs of `decode` or `sample` what the networks made, uint8 [N, H, W, C]."""
-    return outputs["images"] if "images" in outputs else outputs["frames"]
 
 
 def read_audio(settings: str | bytes, release: int) -> AudioConfig:

@@ -95,8 +95,7 @@ class SoundFiles:
     def write(self, path: Path, sound: np.ndarray) -> None:
         """Writes sound float32 [samples], of -1 to 1, as 16-bit WAV, and the folders above it."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        levels = np.clip(np.rint(sound * 2.0**15), -(2.0**15), 2.0**15 - 1).astype(np.int16)
-        path.write_bytes(wav.encode_wav(levels, self._audio.rate))
+        path.write_bytes(wav.encode_wav(wav.sixteen_bits(sound), self._audio.rate))
 
     def _sound(self, models: Models, frames: np.ndarray, samples: int) -> np.ndarray:
         """float32 [samples] of a spectrogram uint8 [T, mels, 1]; behind its end is padding."""

@@ -15,11 +15,13 @@ import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from components import contents, durable_files, features
+from components.audio.wav import sixteen_bits
 from components.errors import PipelineError
 from components.kinds import AudioKind, ImageKind, kind_of
 from components.release_store.loading import load
 from components.stored_images import parser
 from components.trainer import exported
+from models.exported import pixels_of, takes_labels
 from pipeline.report import sounds
 from pipeline.report.data import records
 
@@ -84,17 +86,17 @@ def make(transformed: str, model: str, facts: dict[str, Any]) -> Pictures:
     codes = _signature(release / "encode", "pixels")(images=tf.constant(originals))["codes"]
     given = {"codes": codes}
     decode = _signature(release / "decode", "serving_default")
-    if "labels" in decode.structured_input_signature[1]:  # of a conditional decoder
+    if takes_labels(decode):  # of a conditional decoder
         # A label that training never saw says nothing.
         known = np.where(labels < int(facts["num_classes"]), labels, features.NO_LABEL)
         given["labels"] = tf.constant(known, tf.int32)
     decoded = decode(**given)
     return Pictures(
         originals=_shown(originals, kind),
-        reconstructions=_shown(decoded[kind.output].numpy(), kind),
+        reconstructions=_shown(pixels_of(decoded).numpy(), kind),
         labels=labels,
         samples=_draw(release / "sample", kind, facts),
-        sounds=None if heard is None else np.stack([heard, sounds.sixteen_bits(decoded["audio"])]),
+        sounds=None if heard is None else np.stack([heard, sixteen_bits(decoded["audio"].numpy())]),
         rate=kind.audio.rate if kind.kind == "audio" else 0,
     )
 
@@ -182,9 +184,9 @@ def _draw(model: Path, kind: ImageKind | AudioKind, facts: dict[str, Any]) -> li
         temperature=tf.constant(_TEMPERATURE, tf.float32),
     )
     ends = np.cumsum(list(counts.values()))[:-1]
-    arrays = [np.split(_shown(drawn[kind.output].numpy(), kind), ends)]
+    arrays = [np.split(_shown(pixels_of(drawn).numpy(), kind), ends)]
     if kind.kind == "audio":
-        arrays.append(np.split(sounds.sixteen_bits(drawn["audio"]), ends))
+        arrays.append(np.split(sixteen_bits(drawn["audio"].numpy()), ends))
     return [Samples(*each) for each in zip(counts, *arrays, strict=True)]
 
 

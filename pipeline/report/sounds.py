@@ -8,11 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from components import features
-from components.audio.wav import encode_wav
+from components.audio.wav import encode_wav, sixteen_bits
 from components.kinds import AudioKind
 from models.audio.recordings import decode_windows
-
-_FULL_SCALE = 2**15
 
 
 def of_records(records: tf.data.Dataset, chosen: np.ndarray, kind: AudioKind) -> np.ndarray:
@@ -31,13 +29,7 @@ def of_records(records: tf.data.Dataset, chosen: np.ndarray, kind: AudioKind) ->
     found = {int(place): record for place, record in wanted.as_numpy_iterator()}
     serialized = [found[place] for place in chosen.tolist()]
     held = tf.io.parse_example(serialized, spec)[features.AUDIO]
-    return sixteen_bits(decode_windows(held, kind.audio))
-
-
-def sixteen_bits(samples: tf.Tensor) -> np.ndarray:
-    """int16 of floats, of which 1 is full scale."""
-    whole = np.rint(samples.numpy() * _FULL_SCALE)
-    return np.clip(whole, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+    return sixteen_bits(decode_windows(held, kind.audio).numpy())
 
 
 def data_uri(samples: np.ndarray, rate: int) -> str:
